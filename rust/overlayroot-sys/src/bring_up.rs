@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//! The first things of a boot: /dev, /proc, /sys, the console and the log. Each may be missing.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use overlayroot::errno::Errno;
+
+use crate::system::{Flags, Mount, Result, System};
+
+/// Mount points of the kernel's own file systems, in the order they move to the new root.
+pub const API_MOUNTS: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// Brings up what there is; what there is not becomes warnings.
+pub fn bring_up(sys: &mut dyn System) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let strict = Flags {
+        no_suid: true,
+        no_dev: true,
+        no_exec: true,
+        ..Flags::default()
+    };
+    let dev = Flags {
+        no_suid: true,
+        ..Flags::default()
+    };
+    if let Err(error) = mount(sys, "devtmpfs", "/dev", dev, "mode=0755") {
+        warnings.push(format!(
+            "no devtmpfs ({error}): making device nodes by hand"
+        ));
+        make_nodes(sys, dev, &mut warnings);
+    }
+    for (fstype, target) in [("proc", "/proc"), ("sysfs", "/sys")] {
+        if let Err(error) = mount(sys, fstype, target, strict, "") {
+            warnings.push(format!("{target} cannot be mounted, continuing: {error}"));
+        }
+    }
+    if let Err(error) = sys.open_console() {
+        warnings.push(format!(
+            "/dev/console cannot be opened, continuing: {error}"
+        ));
+    }
+    if let Err(error) = sys.open_log() {
+        warnings.push(format!("/dev/kmsg cannot be opened, continuing: {error}"));
+    }
+    warnings
+}
+
+fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: Flags, data: &str) -> Result<()> {
+    make_dir(sys, target)?;
+    match sys.mount(&Mount {
+        source: fstype,
+        target,
+        fstype,
+        flags,
+        data,
+    }) {
+        Err(Errno::EBUSY) => Ok(()), // it is there already
+        other => other,
+    }
+}
+
+/// Makes a directory of the initramfs unless it is there.
+pub fn make_dir(sys: &mut dyn System, path: &str) -> Result<()> {
+    match sys.make_dir(path, 0o755) {
+        Err(Errno::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// Device numbers from `Documentation/admin-guide/devices.txt`.
+fn make_nodes(sys: &mut dyn System, flags: Flags, warnings: &mut Vec<String>) {
+    // A RAM file system, so that /dev can move to the new root; in the initramfs itself if that fails.
+    if let Err(error) = mount(sys, "tmpfs", "/dev", flags, "mode=0755") {
+        warnings.push(format!("no tmpfs for /dev, continuing: {error}"));
+    }
+    for (path, major, minor) in [
+        ("/dev/console", 5, 1),
+        ("/dev/null", 1, 3),
+        ("/dev/kmsg", 1, 11),
+    ] {
+        match sys.make_node(path, false, major, minor) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => warnings.push(format!("{path} cannot be made, continuing: {error}")),
+        }
+    }
+}

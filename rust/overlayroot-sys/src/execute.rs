@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MIT
+//! Carries a plan out, step by step, and takes it back when a step fails.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use overlayroot::errno::Errno;
+use overlayroot::fstab::{self, LowerEntry};
+use overlayroot::options;
+use overlayroot::plan::{Mode, Plan, LOWER, NEW_ROOT, RAM, RUN};
+use overlayroot::report::{FailureReport, OverlayReport, Report};
+use overlayroot::step::{RootMount, Step};
+
+use crate::bring_up::make_dir;
+use crate::resolve::{resolve, Missing};
+use crate::system::{Flags, Kind, Mount, Result, System};
+
+/// Largest /etc/fstab that is read, bytes.
+const FSTAB_LIMIT: usize = 4 << 20;
+
+/// What a carried out plan leaves for the hand-over.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// How the root was mounted.
+    pub root: Option<RootMount>,
+    /// How the layers were stacked.
+    pub overlay: Option<OverlayReport>,
+    /// Programs to start, the preferred one first; paths in the new root.
+    pub inits: Vec<String>,
+    /// Mount points that this plan made, in order.
+    mounts: Vec<String>,
+}
+
+impl Done {
+    /// Where the report goes: the RAM layer, or /run in the new root.
+    pub fn report_dir(&self, mode: Mode) -> Option<String> {
+        let place = if mode == Mode::Ram { RAM } else { RUN };
+        let mount = self.mounts.iter().find(|mount| mount.ends_with(place))?;
+        Some(if mode == Mode::Ram {
+            mount.clone()
+        } else {
+            format!("{mount}/overlayroot")
+        })
+    }
+}
+
+/// Carries `plan` out. On failure everything that it mounted is unmounted again.
+pub fn execute(
+    sys: &mut dyn System,
+    plan: &Plan,
+    report: &mut Report,
+) -> core::result::Result<Done, FailureReport> {
+    let mut run = Execution {
+        sys,
+        report,
+        done: Done::default(),
+    };
+    for step in &plan.steps {
+        let started = run.sys.now();
+        let result = run.step(step);
+        let text = step.to_string();
+        if let Err(error) = result {
+            if step.is_survivable() {
+                run.warn(format!("cannot {text}, continuing: {error}"));
+            } else {
+                run.record(text.clone(), started, result);
+                run.undo();
+                let error_text = explain(step, error);
+                return Err(FailureReport {
+                    mode: plan.mode.as_str(),
+                    error: format!("cannot {text}: {error_text}"),
+                    step: text,
+                    errno: Some(error.to_string()),
+                });
+            }
+        }
+        // Steps that try several ways have recorded each.
+        if !matches!(step, Step::MountRoot { .. } | Step::MountOverlay { .. }) {
+            run.record(text, started, result);
+        }
+    }
+    Ok(run.done)
+}
+
+/// The error, with the remedy where there is a usual one.
+fn explain(step: &Step, error: Errno) -> String {
+    let remedy = match (step, error) {
+        (Step::MountOverlay { .. }, Errno::ENODEV) => {
+            "; the kernel has no overlay file system: enable CONFIG_OVERLAY_FS (OVERLAYFS_FS on 3.10 kernels)"
+        }
+        (Step::MountRoot { .. }, Errno::ENODEV) => {
+            "; the kernel has no driver for this file system, or its module is not in the initramfs"
+        }
+        (Step::MountRoot { .. }, Errno::EINVAL | Errno::EUCLEAN) => {
+            "; check rootfstype= and rootflags=, or repair the file system"
+        }
+        (Step::MountRoot { .. }, Errno::EROFS | Errno::EACCES) => {
+            "; the journal needs recovery and may not be written: ofs-dirty=replay allows it"
+        }
+        (Step::MountTmpfs { .. }, Errno::ENODEV) => "; enable CONFIG_TMPFS in the kernel",
+        (Step::FindInit { .. }, _) => "; no candidate is an executable file: check init=",
+        _ => "",
+    };
+    format!("{error}{remedy}")
+}
+
+struct Execution<'a> {
+    sys: &'a mut dyn System,
+    report: &'a mut Report,
+    done: Done,
+}
+
+impl Execution<'_> {
+    fn record(&mut self, text: String, started: u64, result: Result<()>) {
+        let took = self.sys.now().saturating_sub(started);
+        match result {
+            Ok(()) => log::debug!("{text}: {took} us"),
+            Err(error) => log::debug!("{text}: {error}"),
+        }
+        self.report.step(text, took, result);
+    }
+
+    fn warn(&mut self, warning: String) {
+        log::warn!("{warning}");
+        self.report.warnings.push(warning);
+    }
+
+    fn undo(&mut self) {
+        while let Some(target) = self.done.mounts.pop() {
+            let started = self.sys.now();
+            let result = self.sys.unmount(&target);
+            self.record(format!("undo: unmount {target}"), started, result);
+            if let Err(error) = result {
+                self.warn(format!("cannot unmount {target}, continuing: {error}"));
+            }
+        }
+    }
+
+    fn mounted(&mut self, target: &str) {
+        self.done.mounts.push(target.to_owned());
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::MountRoot { target, ways } => self.mount_root(target, ways),
+            Step::SetDeviceReadOnly { device, read_only } => {
+                self.sys.set_block_read_only(device, *read_only)
+            }
+            Step::LoadOverlay { lower, release } => self.load_overlay(lower, release),
+            Step::MountTmpfs { target, options } => {
+                make_dir(self.sys, target)?;
+                // The RAM layer becomes part of /, where setuid programs and devices must work.
+                let guest = *target != RAM;
+                let flags = Flags {
+                    no_suid: guest,
+                    no_dev: guest,
+                    ..Flags::default()
+                };
+                self.sys.mount(&Mount {
+                    source: "tmpfs",
+                    target,
+                    fstype: "tmpfs",
+                    flags,
+                    data: options,
+                })?;
+                self.mounted(target);
+                Ok(())
+            }
+            Step::MakeUpper { lower, ram } => {
+                let attributes = self.sys.stat(lower)?;
+                let upper = format!("{ram}/upper");
+                self.sys.make_dir(&upper, attributes.mode)?;
+                self.sys.set_attributes(&upper, &attributes)?;
+                self.sys.make_dir(&format!("{ram}/work"), 0o700)
+            }
+            Step::MountOverlay { target, lower, ram } => self.mount_overlay(target, lower, ram),
+            Step::FindInit { root, candidates } => self.find_init(root, candidates),
+            Step::WriteFstab { root, lower } => self.write_fstab(root, lower),
+            Step::Move { from, root } => {
+                let to = resolve(self.sys, root, from, Missing::MakeDir)?;
+                self.sys.move_mount(from, &to)?;
+                if let Some(mount) = self.done.mounts.iter_mut().find(|m| m == from) {
+                    *mount = to;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn mount_root(&mut self, target: &str, ways: &[RootMount]) -> Result<()> {
+        make_dir(self.sys, target)?;
+        let mut first_error = None;
+        let mut locked = false;
+        for way in ways {
+            let started = self.sys.now();
+            let result = self.mount_way(target, way, &mut locked);
+            self.record(format!("mount {way} on {target}"), started, result);
+            match result {
+                Ok(()) => {
+                    self.mounted(target);
+                    if let (Some(error), Some(wanted)) = (first_error, ways.first()) {
+                        self.warn(format!(
+                            "root could not be mounted as {wanted}: {error}; mounted as {way}"
+                        ));
+                    }
+                    self.done.root = Some(way.clone());
+                    return Ok(());
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or(Errno::EINVAL))
+    }
+
+    fn mount_way(&mut self, target: &str, way: &RootMount, locked: &mut bool) -> Result<()> {
+        if way.lock_device != *locked {
+            self.sys.set_block_read_only(&way.device, way.lock_device)?;
+            *locked = way.lock_device;
+        }
+        let flags = Flags {
+            read_only: way.read_only,
+            ..Flags::default()
+        };
+        let (source, fstype, data) = (&*way.device, &*way.fstype, &*way.options);
+        self.sys.mount(&Mount {
+            source,
+            target,
+            fstype,
+            flags,
+            data,
+        })
+    }
+
+    /// The kernel's own `/lib/modules`, on the root that was just mounted.
+    fn load_overlay(&mut self, lower: &str, release: &str) -> Result<()> {
+        let mut result = Err(Errno::ENOENT);
+        for suffix in ["", ".xz", ".zst", ".gz"] {
+            let path = format!("/lib/modules/{release}/kernel/fs/overlayfs/overlay.ko{suffix}");
+            match resolve(self.sys, lower, &path, Missing::Fail) {
+                Ok(path) => match self.sys.load_module(&path, "") {
+                    Ok(()) | Err(Errno::EEXIST) => return Ok(()),
+                    Err(error) => result = Err(error),
+                },
+                Err(Errno::ENOENT) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    fn mount_overlay(&mut self, target: &str, lower: &str, ram: &str) -> Result<()> {
+        make_dir(self.sys, target)?;
+        let mut result = Errno::ENODEV;
+        for (fstype, workdir) in [("overlay", true), ("overlayfs", true), ("overlayfs", false)] {
+            let options = options::overlay(lower, ram, workdir);
+            let started = self.sys.now();
+            let flags = Flags::default();
+            let mounted = self.sys.mount(&Mount {
+                source: fstype,
+                target,
+                fstype,
+                flags,
+                data: &options,
+            });
+            self.record(
+                format!("mount {fstype} on {target}: {options}"),
+                started,
+                mounted,
+            );
+            match mounted {
+                Ok(()) => {
+                    self.mounted(target);
+                    self.done.overlay = Some(OverlayReport {
+                        fstype,
+                        workdir,
+                        options,
+                    });
+                    return Ok(());
+                }
+                // No such file system: the other spelling's error says more, if there is one.
+                Err(Errno::ENODEV) => {}
+                Err(error) if result == Errno::ENODEV => result = error,
+                Err(_) => {}
+            }
+        }
+        Err(result)
+    }
+
+    fn find_init(&mut self, root: &str, candidates: &[String]) -> Result<()> {
+        let mut result = Errno::ENOENT;
+        for path in candidates {
+            let found =
+                resolve(self.sys, root, path, Missing::Fail).and_then(|p| self.sys.stat(&p));
+            match found {
+                Ok(stat) if stat.kind == Kind::File && stat.mode & 0o111 != 0 => {
+                    self.done.inits.push(path.clone());
+                }
+                Ok(_) => result = Errno::EACCES,
+                Err(_) => {}
+            }
+        }
+        match (self.done.inits.first(), candidates.first()) {
+            (None, _) => return Err(result),
+            (Some(found), Some(wanted)) if found != wanted && candidates.len() > 3 => {
+                self.warn(format!(
+                    "init={wanted} is no executable file; starting {found}"
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn write_fstab(&mut self, root: &str, lower: &str) -> Result<()> {
+        let path = resolve(self.sys, root, "/etc/fstab", Missing::LastMayBe)?;
+        let original = match self.sys.stat(&path) {
+            Ok(stat) if stat.kind == Kind::File => self.sys.read(&path, FSTAB_LIMIT)?,
+            Err(Errno::ENOENT) => Vec::new(),
+            // Reading a pipe would hang.
+            Ok(_) => return Err(Errno::EINVAL),
+            Err(error) => return Err(error),
+        };
+        if original.len() >= FSTAB_LIMIT {
+            return Err(Errno::EFBIG);
+        }
+        let (device, fstype) = match &self.done.root {
+            Some(root) => (&*root.device, &*root.fstype),
+            None => return Err(Errno::EINVAL),
+        };
+        let entry = LowerEntry {
+            device,
+            mount_point: lower,
+            fstype,
+            options: "ro,noauto",
+        };
+        let copy = fstab::rewrite(&original, &entry);
+        self.sys.write(&path, &copy, 0o644)
+    }
+}
+
+/// Mount points that a plan uses in the initramfs, for tests and documentation.
+pub const WORKPLACES: [&str; 4] = [LOWER, RAM, NEW_ROOT, RUN];

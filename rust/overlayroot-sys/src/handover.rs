@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+//! The last things: the report, the kernel's own file systems, the new root, the real init.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use overlayroot::errno::Errno;
+use overlayroot::plan::{Mode, NEW_ROOT};
+use overlayroot::report::Report;
+
+use crate::bring_up::{make_dir, API_MOUNTS};
+use crate::execute::Done;
+use crate::resolve::{resolve, Missing};
+use crate::system::{Result, System};
+
+/// Writes the report into the new root; a failure is survivable.
+pub fn write_report(sys: &mut dyn System, mode: Mode, done: &Done, report: &Report) {
+    let Some(dir) = done.report_dir(mode) else {
+        log::warn!("no place for the report, continuing");
+        return;
+    };
+    let path = format!("{dir}/report.json");
+    let written = make_dir(sys, &dir).and_then(|()| sys.write(&path, &report.to_json(), 0o644));
+    if let Err(error) = written {
+        log::warn!("cannot write {path}, continuing: {error}");
+    }
+}
+
+/// Moves /dev, /proc and /sys, switches the root and starts init. Returns only when that failed.
+pub fn hand_over(sys: &mut dyn System, inits: &[String]) -> Result<()> {
+    for mount in API_MOUNTS {
+        let moved = resolve(sys, NEW_ROOT, mount, Missing::MakeDir)
+            .and_then(|to| sys.move_mount(mount, &to));
+        if let Err(error) = moved {
+            log::warn!("cannot move {mount} to the new root, continuing: {error}");
+            // What stays behind would keep the initramfs in memory.
+            if let Err(error) = sys.unmount(mount) {
+                log::warn!("cannot unmount {mount}, continuing: {error}");
+            }
+        }
+    }
+    sys.switch_root(NEW_ROOT)?;
+    let mut errors: Vec<Errno> = Vec::new();
+    for init in inits {
+        match sys.exec(init) {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                log::error!("cannot start {init}: {error}");
+                errors.push(error);
+            }
+        }
+    }
+    Err(errors.first().copied().unwrap_or(Errno::ENOENT))
+}

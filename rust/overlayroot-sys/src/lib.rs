@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+//! System edge of overlayroot: observes, executes plans, hands over to the real init.
+//!
+//! [`System`] is the only door to the kernel. [`linux`] is the real one and the only user of rustix and
+//! of unsafe code; [`fake`] is a make-believe board whose every call can be made to fail.
+#![no_std]
+#![deny(unsafe_code)]
+extern crate alloc;
+#[cfg(test)]
+#[macro_use]
+extern crate std;
+
+#[allow(unsafe_code)] // execve and the clock: what rustix cannot do in a program without libc
+mod arch;
+pub mod bring_up;
+pub mod execute;
+#[cfg(test)]
+pub mod fake;
+pub mod handover;
+pub mod kmsg;
+#[allow(unsafe_code)] // ioctl and descriptors: each use says why it is sound
+pub mod linux;
+pub mod observe;
+pub mod resolve;
+pub mod run;
+pub mod system;
+#[cfg(test)]
+mod tests;
+
+pub use run::{run, Boot, End};
+pub use system::System;

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: MIT
+//! The real kernel, through rustix: raw system calls, no libc.
+
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::{c_char, c_int};
+
+use overlayroot::errno::Errno;
+use overlayroot::uevent;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    chmodat, chownat, fstat, makedev, mkdirat, mknodat, openat, readlinkat, statat, unlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, CWD,
+};
+use rustix::mount::{mount, mount_move, unmount, MountFlags, UnmountFlags};
+use rustix::net::{netlink, recv, AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::{io, ioctl};
+
+use crate::kmsg;
+use crate::system::{Kind, Mount, Result, Stat, System};
+
+/// `_IO(0x12, 93)` and `_IO(0x12, 94)` of `linux/fs.h`; both take a pointer to int.
+const BLKROSET: ioctl::Opcode = 0x125d;
+const BLKROGET: ioctl::Opcode = 0x125e;
+/// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`.
+const COMPRESSED_MODULE: c_int = 4;
+/// Magic numbers of the file systems that an initramfs can be (`linux/magic.h`).
+const INITRAMFS_MAGICS: [u64; 2] = [0x8584_58f6, 0x0102_1994];
+
+/// The kernel this process runs on.
+pub struct Linux {
+    /// Arguments and environment that the kernel gave to this process, to pass on.
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    uevents: Option<OwnedFd>,
+}
+
+fn errno(error: io::Errno) -> Errno {
+    Errno(error.raw_os_error())
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Errno::EINVAL)
+}
+
+fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
+    openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(errno)
+}
+
+impl Linux {
+    /// The kernel, for a process with these arguments and this environment.
+    ///
+    /// # Safety
+    /// Both are null-terminated arrays of C strings that live as long as the process, `argv` with at
+    /// least one element.
+    pub unsafe fn new(argv: *const *const c_char, envp: *const *const c_char) -> Linux {
+        Linux {
+            argv,
+            envp,
+            uevents: None,
+        }
+    }
+}
+
+impl System for Linux {
+    fn now(&mut self) -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        (time.tv_sec as u64) * 1_000_000 + (time.tv_nsec as u64) / 1000
+    }
+
+    fn kernel_release(&mut self) -> String {
+        String::from_utf8_lossy(rustix::system::uname().release().to_bytes()).into_owned()
+    }
+
+    fn mem_total(&mut self) -> u64 {
+        let info = rustix::system::sysinfo();
+        (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
+    }
+
+    fn read(&mut self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        let file = open(path, OFlags::RDONLY)?;
+        let mut data = Vec::new();
+        // Files of /proc come in pieces and tell no size.
+        let mut piece = vec![0u8; 4096];
+        while data.len() < limit {
+            let want = piece.len().min(limit - data.len());
+            match io::read(&file, piece.get_mut(..want).unwrap_or_default()) {
+                Ok(0) => break,
+                Ok(count) => data.extend_from_slice(piece.get(..count).unwrap_or_default()),
+                Err(io::Errno::INTR) => {}
+                Err(error) => return Err(errno(error)),
+            }
+        }
+        Ok(data)
+    }
+
+    fn write(&mut self, path: &str, data: &[u8], mode: u32) -> Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = openat(CWD, path, flags, Mode::from_raw_mode(mode)).map_err(errno)?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            match io::write(&file, rest) {
+                Ok(0) => return Err(Errno::EIO),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(io::Errno::INTR) => {}
+                Err(error) => return Err(errno(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn stat(&mut self, path: &str) -> Result<Stat> {
+        let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::RegularFile => Kind::File,
+            FileType::Symlink => Kind::Symlink,
+            FileType::BlockDevice => Kind::Block,
+            _ => Kind::Other,
+        };
+        Ok(Stat {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            device: (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ),
+        })
+    }
+
+    fn read_link(&mut self, path: &str) -> Result<String> {
+        let target = readlinkat(CWD, path, Vec::new()).map_err(errno)?;
+        target.into_string().map_err(|_| Errno::EINVAL)
+    }
+
+    fn make_dir(&mut self, path: &str, mode: u32) -> Result<()> {
+        mkdirat(CWD, path, Mode::from_raw_mode(mode)).map_err(errno)
+    }
+
+    fn set_attributes(&mut self, path: &str, stat: &Stat) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
+        chownat(CWD, path, Some(uid), Some(gid), AtFlags::empty()).map_err(errno)?;
+        chmodat(CWD, path, Mode::from_raw_mode(stat.mode), AtFlags::empty()).map_err(errno)
+    }
+
+    fn make_node(&mut self, path: &str, block: bool, major: u32, minor: u32) -> Result<()> {
+        let kind = if block {
+            FileType::BlockDevice
+        } else {
+            FileType::CharacterDevice
+        };
+        mknodat(
+            CWD,
+            path,
+            kind,
+            Mode::from_raw_mode(0o600),
+            makedev(major, minor),
+        )
+        .map_err(errno)
+    }
+
+    fn mount(&mut self, call: &Mount<'_>) -> Result<()> {
+        let mut flags = MountFlags::empty();
+        flags.set(MountFlags::RDONLY, call.flags.read_only);
+        flags.set(MountFlags::NOSUID, call.flags.no_suid);
+        flags.set(MountFlags::NODEV, call.flags.no_dev);
+        flags.set(MountFlags::NOEXEC, call.flags.no_exec);
+        let data = c_string(call.data)?;
+        let data = Some(data.as_c_str()).filter(|data| !data.is_empty());
+        mount(call.source, call.target, call.fstype, flags, data).map_err(errno)
+    }
+
+    fn unmount(&mut self, target: &str) -> Result<()> {
+        match unmount(target, UnmountFlags::NOFOLLOW) {
+            Err(io::Errno::BUSY) => unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW),
+            other => other,
+        }
+        .map_err(errno)
+    }
+
+    fn move_mount(&mut self, from: &str, to: &str) -> Result<()> {
+        mount_move(from, to).map_err(errno)
+    }
+
+    fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let file = open(device, OFlags::RDONLY)?;
+        let mut at = 0;
+        while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            match io::pread(&file, rest, offset + at as u64) {
+                Ok(0) => return Err(Errno::EIO),
+                Ok(count) => at += count,
+                Err(io::Errno::INTR) => {}
+                Err(error) => return Err(errno(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn block_read_only(&mut self, device: &str) -> Result<bool> {
+        let file = open(device, OFlags::RDONLY)?;
+        // SAFETY: BLKROGET stores an int through the pointer that Getter passes.
+        let flag: c_int = unsafe { ioctl::ioctl(&file, ioctl::Getter::<BLKROGET, c_int>::new()) }
+            .map_err(errno)?;
+        Ok(flag != 0)
+    }
+
+    fn set_block_read_only(&mut self, device: &str, read_only: bool) -> Result<()> {
+        let file = open(device, OFlags::RDONLY)?;
+        let flag = c_int::from(read_only);
+        // SAFETY: BLKROSET reads an int through the pointer that Setter passes.
+        unsafe { ioctl::ioctl(&file, ioctl::Setter::<BLKROSET, c_int>::new(flag)) }.map_err(errno)
+    }
+
+    fn load_module(&mut self, path: &str, parameters: &str) -> Result<()> {
+        let file = open(path, OFlags::RDONLY)?;
+        let flags = if path.ends_with(".ko") {
+            0
+        } else {
+            COMPRESSED_MODULE
+        };
+        rustix::system::finit_module(&file, &c_string(parameters)?, flags).map_err(errno)
+    }
+
+    fn listen(&mut self) -> Result<()> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(netlink::KOBJECT_UEVENT),
+        )
+        .map_err(errno)?;
+        // Group 1 is the kernel's own; udev's is 2.
+        rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, 1)).map_err(errno)?;
+        self.uevents = Some(socket);
+        Ok(())
+    }
+
+    fn wait(&mut self, milliseconds: u64) -> Result<bool> {
+        use rustix::event::{poll, PollFd, PollFlags, Timespec};
+        let deadline = self.now() + milliseconds * 1000;
+        let mut datagram = vec![0u8; 8192];
+        loop {
+            let left = deadline.saturating_sub(self.now());
+            let timeout = Timespec {
+                tv_sec: (left / 1_000_000) as _,
+                tv_nsec: (left % 1_000_000 * 1000) as _,
+            };
+            let Some(socket) = &self.uevents else {
+                // Nothing to listen to: sleep it out.
+                let _ = poll(&mut [], Some(&timeout)); // a signal only shortens the sleep
+                return Ok(false);
+            };
+            match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
+                Ok(0) => return Ok(false),
+                Ok(_) | Err(io::Errno::INTR) => {}
+                Err(error) => return Err(errno(error)),
+            }
+            // Everything that has come counts as one event.
+            let mut block = false;
+            loop {
+                match recv(socket, &mut *datagram, RecvFlags::DONTWAIT) {
+                    Ok((_, count)) => {
+                        block |= uevent::concerns_block(datagram.get(..count).unwrap_or_default());
+                    }
+                    // Events were lost: look again, to be safe.
+                    Err(io::Errno::NOBUFS) => block = true,
+                    Err(io::Errno::INTR) => {}
+                    Err(_) => break,
+                }
+            }
+            if block {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn open_console(&mut self) -> Result<()> {
+        let console = open("/dev/console", OFlags::RDWR | OFlags::NOCTTY)?;
+        let redirect = [
+            rustix::stdio::dup2_stdin(&console),
+            rustix::stdio::dup2_stdout(&console),
+            rustix::stdio::dup2_stderr(&console),
+        ];
+        redirect
+            .into_iter()
+            .collect::<io::Result<()>>()
+            .map_err(errno)
+    }
+
+    fn open_log(&mut self) -> Result<()> {
+        // Ten lines in five seconds is all that the kernel takes of a program, unless told otherwise.
+        // A command line that sets printk.devkmsg= locks this: then lines may be missing from the log.
+        let _ = self.write("/proc/sys/kernel/printk_devkmsg", b"on", 0);
+        let console_level = self.read("/proc/sys/kernel/printk", 64).unwrap_or_default();
+        // The first number: messages below it are shown; notices are 5.
+        let quiet = matches!(console_level.first(), Some(b'0'..=b'5'));
+        kmsg::LOG.start(quiet);
+        // May have been set already; then it is ours.
+        let _ = log::set_logger(&kmsg::LOG);
+        log::set_max_level(log::LevelFilter::Info);
+        Ok(())
+    }
+
+    fn switch_root(&mut self, root: &str) -> Result<()> {
+        let initramfs = open("/", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        rustix::process::chdir(root).map_err(errno)?;
+        mount_move(".", "/").map_err(errno)?;
+        rustix::process::chroot(".").map_err(errno)?;
+        rustix::process::chdir("/").map_err(errno)?;
+        let magic = rustix::fs::fstatfs(&initramfs).map(|s| s.f_type as u64 & 0xffff_ffff);
+        if magic.is_ok_and(|magic| INITRAMFS_MAGICS.contains(&magic)) {
+            free(&initramfs, 0);
+        }
+        Ok(())
+    }
+
+    fn exec(&mut self, path: &str) -> Result<()> {
+        let path = c_string(path)?;
+        let mut argv = vec![path.as_ptr()];
+        let mut at = 1;
+        // SAFETY: the arrays are those of `new`: argv has an element 0 and ends with a null pointer.
+        unsafe {
+            while !(*self.argv.add(at)).is_null() {
+                argv.push(*self.argv.add(at));
+                at += 1;
+            }
+        }
+        argv.push(core::ptr::null());
+        // SAFETY: path and argv were just made and end with null; envp is that of `new`.
+        let result = unsafe { crate::arch::execve(path.as_ptr(), argv.as_ptr(), self.envp) };
+        Err(Errno((-result) as i32))
+    }
+
+    fn reboot(&mut self) -> Result<()> {
+        rustix::system::reboot(rustix::system::RebootCommand::Restart).map_err(errno)
+    }
+}
+
+/// Makes descriptors 0 to 2 point somewhere when the kernel started us without a console, so that no
+/// file of ours ends up there.
+pub fn fill_standard_descriptors() {
+    for number in 0..3 {
+        // SAFETY: a number that is not open makes fcntl fail, which is what is asked.
+        let closed = io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_err();
+        if closed {
+            if let Ok(file) = openat(CWD, "/", OFlags::RDONLY, Mode::empty()) {
+                // The lowest free number was taken, this one; it stays open.
+                core::mem::forget(file);
+            }
+        }
+    }
+}
+
+/// Deletes what is in a directory of the initramfs, staying on its file system. What cannot be deleted
+/// stays in RAM and harms nobody.
+fn free(dir: &OwnedFd, depth: u32) {
+    let Ok(device) = fstat(dir).map(|stat| stat.st_dev) else {
+        return;
+    };
+    let Ok(entries) = Dir::read_from(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let is_dir = statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| {
+            s.st_dev == device && FileType::from_raw_mode(s.st_mode) == FileType::Directory
+        });
+        if is_dir && depth < 32 {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if let Ok(sub) = openat(dir, name, flags, Mode::empty()) {
+                free(&sub, depth + 1);
+            }
+        }
+        let flags = if is_dir {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
+        let _ = unlinkat(dir, name, flags); // a mount point is busy: it stays
+    }
+}

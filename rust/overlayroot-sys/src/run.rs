@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+//! One boot, from the first system call to the real init.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use overlayroot::cmdline;
+use overlayroot::config;
+use overlayroot::errno::Errno;
+use overlayroot::facts::Facts;
+use overlayroot::modules;
+use overlayroot::plan::{plan, Mode};
+use overlayroot::report::{FailureReport, Report, RootReport, UpperReport};
+use overlayroot::settings::{FailPolicy, Settings};
+
+use crate::bring_up::bring_up;
+use crate::execute::{execute, Done};
+use crate::handover;
+use crate::observe::{self, observe, read_text};
+use crate::system::System;
+
+/// Defaults that the image was built with.
+pub const CONFIG: &str = "/etc/overlayroot.conf";
+/// Kernel modules to load, in order.
+pub const MODULES: &str = "/etc/overlayroot.modules";
+
+/// Whether this build may start a shell on the console (feature `allow-shell`).
+const ALLOW_SHELL: bool = cfg!(feature = "allow-shell");
+
+/// What the caller knows of the boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot {
+    /// Name and version for the report.
+    pub program: &'static str,
+}
+
+/// How a boot ended, for the make-believe system; a real one does not return.
+#[derive(Debug)]
+pub enum End {
+    /// The real init was started.
+    Started(Report),
+    /// Nothing worked, and the board was told to restart.
+    Rebooted(Report),
+}
+
+/// Boots the board.
+pub fn run(sys: &mut dyn System, boot: Boot) -> End {
+    let started = sys.now();
+    let mut report = Report {
+        version: Report::VERSION,
+        program: boot.program.to_string(),
+        reached: "none",
+        ..Report::default()
+    };
+    let warnings = bring_up(sys);
+    timed(
+        sys,
+        &mut report,
+        "bring up /dev, /proc, /sys, console and log",
+        started,
+    );
+    warn(&mut report, warnings);
+
+    let settings = read_settings(sys, &mut report);
+    log::info!(
+        "{}: overlayfs={} ({}), root={}",
+        boot.program,
+        if settings.overlay { "yes" } else { "no" },
+        settings.origin("overlayfs").as_str(),
+        observe::spec_text(&settings)
+    );
+    load_modules(sys, &mut report);
+
+    let before = sys.now();
+    let observation = observe(sys, &settings);
+    timed(sys, &mut report, "find the root device", before);
+    warn(&mut report, observation.warnings);
+    let facts = observation.facts;
+    report.kernel = facts.kernel.clone();
+    report.root = facts
+        .root
+        .as_ref()
+        .map(|root| RootReport::new(observe::spec_text(&settings), root));
+
+    let mut mode = Mode::wanted(&settings);
+    let reason = loop {
+        let failure = match (
+            &observation.no_root,
+            attempt(sys, mode, &settings, &facts, &mut report),
+        ) {
+            (_, Ok(done)) => match finish(sys, mode, &done, &mut report, started) {
+                Ok(()) => return End::Started(report),
+                // The initramfs is gone: there is nothing to go down to.
+                Err(error) => break format!("no init could be started: {error}"),
+            },
+            (Some(why), Err(mut failure)) => {
+                failure.error = why.clone();
+                failure
+            }
+            (None, Err(failure)) => failure,
+        };
+        let reason = failure.error.clone();
+        log::error!("{} mode cannot be reached: {reason}", mode.as_str());
+        report.failures.push(failure);
+        match mode.degrade(settings.fail) {
+            Some(lower) if facts.root.is_some() => mode = lower,
+            _ => break reason,
+        }
+    };
+    give_up(sys, &settings, &reason);
+    End::Rebooted(report)
+}
+
+fn timed(sys: &mut dyn System, report: &mut Report, step: &str, before: u64) {
+    let took = sys.now().saturating_sub(before);
+    report.step(step.to_string(), took, Ok(()));
+}
+
+fn warn(report: &mut Report, warnings: Vec<String>) {
+    for warning in &warnings {
+        log::warn!("{warning}");
+    }
+    report.warnings.extend(warnings);
+}
+
+fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
+    let mut warnings = Vec::new();
+    let entries = match sys.read(CONFIG, 64 << 10) {
+        Ok(bytes) => {
+            let (entries, bad_lines) = config::parse(&bytes);
+            warnings = bad_lines;
+            entries
+        }
+        Err(Errno::ENOENT) => Vec::new(),
+        Err(error) => {
+            warnings.push(format!(
+                "cannot read {CONFIG}, using built-in defaults: {error}"
+            ));
+            Vec::new()
+        }
+    };
+    let words = match sys.read("/proc/cmdline", 64 << 10) {
+        Ok(line) => cmdline::words(&line),
+        Err(error) => {
+            warnings.push(format!(
+                "cannot read the command line, using {CONFIG}: {error}"
+            ));
+            Vec::new()
+        }
+    };
+    let mut settings = Settings::merge(&entries, &words);
+    if settings.fail == FailPolicy::Shell && !ALLOW_SHELL {
+        settings.fail = FailPolicy::Ladder;
+        warnings.push("ofs-fail=shell needs a build with allow-shell; using ladder".to_string());
+    }
+    warnings.append(&mut settings.warnings);
+    report.set_settings(&settings);
+    warn(report, warnings);
+    settings
+}
+
+fn load_modules(sys: &mut dyn System, report: &mut Report) {
+    let Ok(list) = read_text(sys, MODULES) else {
+        return; // no list: everything is built in
+    };
+    for module in modules::parse(&list) {
+        let before = sys.now();
+        let result = match sys.load_module(module.path, module.parameters) {
+            Err(Errno::EEXIST) => Ok(()), // built in, or loaded already
+            other => other,
+        };
+        let took = sys.now().saturating_sub(before);
+        report.step(format!("load {}", module.path), took, result);
+        if let Err(error) = result {
+            warn(
+                report,
+                [format!("cannot load {}, continuing: {error}", module.path)].into(),
+            );
+        }
+    }
+}
+
+/// Plans and carries out one mode.
+fn attempt(
+    sys: &mut dyn System,
+    mode: Mode,
+    settings: &Settings,
+    facts: &Facts,
+    report: &mut Report,
+) -> Result<Done, FailureReport> {
+    let mut plan = plan(mode, settings, facts).map_err(|error| FailureReport {
+        mode: mode.as_str(),
+        step: String::new(),
+        error: error.to_string(),
+        errno: None,
+    })?;
+    warn(report, core::mem::take(&mut plan.warnings));
+    let done = execute(sys, &plan, report)?;
+    report.reached = mode.as_str();
+    report.protected = mode != Mode::Writable;
+    report.overlay = done.overlay.clone();
+    report.upper = plan.limits.map(|limits| UpperReport {
+        size_bytes: limits.bytes,
+        inodes: limits.inodes,
+    });
+    if let (Some(root), Some(way)) = (&mut report.root, &done.root) {
+        root.fstype = Some(way.fstype.clone());
+    }
+    report.init = done.inits.first().cloned().unwrap_or_default();
+    Ok(done)
+}
+
+/// Says how it went and hands over.
+fn finish(
+    sys: &mut dyn System,
+    mode: Mode,
+    done: &Done,
+    report: &mut Report,
+    started: u64,
+) -> Result<(), Errno> {
+    report.microseconds = sys.now().saturating_sub(started);
+    match mode {
+        Mode::Ram => log::info!("{}", report.summary()),
+        Mode::Writable => log::warn!("{}", report.summary()),
+        Mode::ReadOnly => log::error!("{}", report.summary()),
+    }
+    handover::write_report(sys, mode, done, report);
+    handover::hand_over(sys, &done.inits)
+}
+
+/// The last rung: a message that stays long enough to be read, then a restart.
+fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
+    if ALLOW_SHELL && settings.fail == FailPolicy::Shell {
+        log::error!("no root could be mounted: {reason}; starting a shell");
+        if let Err(error) = sys.exec("/bin/sh") {
+            log::error!("cannot start /bin/sh: {error}");
+        }
+    }
+    let delay = settings.reboot_delay;
+    log::error!("no root could be mounted: {reason}; rebooting in {delay} s");
+    let deadline = sys.now() + u64::from(delay) * 1_000_000;
+    loop {
+        let left = deadline.saturating_sub(sys.now()) / 1000;
+        if left == 0 || sys.wait(left).is_err() {
+            break;
+        }
+    }
+    if let Err(error) = sys.reboot() {
+        // Returning ends PID 1: the kernel panics, which restarts the board when panic= says so.
+        log::error!("cannot reboot: {error}");
+    }
+}

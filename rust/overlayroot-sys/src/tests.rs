@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT
+//! Whole boots on a make-believe board: every mode, every rung, every call that fails.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use overlayroot::errno::Errno;
+use overlayroot::report::Report;
+
+use crate::fake::{ext4, Fake, Node};
+use crate::{run, Boot, End};
+
+const BOOT: Boot = Boot {
+    program: "overlayroot-init test",
+};
+
+fn boot(fake: &mut Fake) -> Report {
+    match run(fake, BOOT) {
+        End::Started(report) | End::Rebooted(report) => report,
+    }
+}
+
+fn board(line: &str) -> (Fake, Report) {
+    let mut fake = Fake::board(line);
+    let report = boot(&mut fake);
+    (fake, report)
+}
+
+fn called(fake: &Fake, text: &str) -> bool {
+    fake.calls.iter().any(|call| call == text)
+}
+
+/// A plain protected boot, checked in every detail.
+#[test]
+fn protected_boot() {
+    let (mut fake, report) = board("root=LABEL=ROOT overlayfs=yes ofs-size=20");
+    assert_eq!(
+        (report.wanted, report.reached, report.protected),
+        ("ram", "ram", true)
+    );
+    assert_eq!(fake.started.as_deref(), Some("/sbin/init"));
+    assert_eq!(report.warnings, Vec::<String>::new());
+    assert!(report.failures.is_empty());
+    assert!(fake.root().writes.is_empty());
+    assert!(!fake.root().locked, "remount,rw of /mnt/root-RO must work");
+    let mounts: Vec<_> = fake
+        .mounts
+        .iter()
+        .map(|m| (&*m.target, &*m.fstype, m.read_only))
+        .collect();
+    assert_eq!(
+        mounts,
+        [
+            ("/newroot/dev", "devtmpfs", false),
+            ("/newroot/proc", "proc", false),
+            ("/newroot/sys", "sysfs", false),
+            ("/newroot/mnt/root-RO", "ext4", true),
+            ("/newroot/mnt/root-RW", "tmpfs", false),
+            ("/newroot", "overlay", false),
+        ]
+    );
+    let fstab = fake.text("/newroot/etc/fstab").unwrap();
+    assert!(fstab.contains("/dev/mmcblk0p2 /mnt/root-RO ext4 ro,noauto 0 0\n"));
+    assert!(fstab.contains("\n# /dev/sda1 none swap sw 0 0\n"));
+    let json = fake.text("/newroot/mnt/root-RW/report.json").unwrap();
+    assert!(json.contains(r#""reached":"ram""#) && json.contains(r#""init":"/sbin/init""#));
+    let overlay = report.overlay.unwrap();
+    assert_eq!(
+        overlay.options,
+        "lowerdir=/mnt/root-RO,upperdir=/mnt/root-RW/upper,workdir=/mnt/root-RW/work"
+    );
+    // The device is locked before it is mounted.
+    let at = |text: &str| fake.calls.iter().position(|c| c.starts_with(text)).unwrap();
+    assert!(at("set read-only /dev/mmcblk0p2 true") < at("mount ext4"));
+}
+
+#[test]
+fn writable_boot_only_when_told() {
+    let (mut fake, report) = board("root=/dev/mmcblk0p2 overlayfs=no");
+    assert_eq!((report.reached, report.protected), ("writable", false));
+    assert_eq!(fake.root().writes, ["mounted writable"]);
+    assert!(report.summary().starts_with("NOT PROTECTED"));
+    assert!(fake.text("/newroot/run/overlayroot/report.json").is_some());
+    assert!(fake
+        .text("/newroot/etc/fstab")
+        .unwrap()
+        .starts_with("/dev/mmcblk0p2"));
+}
+
+#[test]
+fn old_kernels_spell_it_overlayfs() {
+    let mut fake = Fake::board("root=179:2");
+    fake.filesystems.retain(|f| f != "overlay");
+    fake.filesystems.push("overlayfs".into());
+    let report = boot(&mut fake);
+    let overlay = report.overlay.unwrap();
+    assert_eq!((overlay.fstype, overlay.workdir), ("overlayfs", true));
+
+    let mut fake = Fake::board("root=179:2");
+    fake.filesystems.retain(|f| f != "overlay");
+    fake.filesystems.push("overlayfs".into());
+    fake.workdir_unknown = true;
+    let overlay = boot(&mut fake).overlay.unwrap();
+    assert_eq!((overlay.fstype, overlay.workdir), ("overlayfs", false));
+    assert!(!overlay.options.contains("workdir"));
+}
+
+#[test]
+fn overlay_module_comes_from_the_lower() {
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.filesystems.retain(|f| f != "overlay");
+    fake.module = Some("overlay".into());
+    let tree = &mut fake.root().tree;
+    for dir in [
+        "/lib",
+        "/lib/modules",
+        "/lib/modules/3.10.53",
+        "/lib/modules/3.10.53/kernel",
+    ] {
+        tree.insert(dir.into(), Node::Dir);
+    }
+    tree.insert("/lib/modules/3.10.53/kernel/fs".into(), Node::Dir);
+    tree.insert("/lib/modules/3.10.53/kernel/fs/overlayfs".into(), Node::Dir);
+    let module = "/lib/modules/3.10.53/kernel/fs/overlayfs/overlay.ko.xz";
+    tree.insert(module.into(), Node::File(Vec::new(), 0o644));
+    assert_eq!(boot(&mut fake).reached, "ram");
+}
+
+#[test]
+fn no_overlay_means_plain_read_only_and_locked() {
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.filesystems.retain(|f| f != "overlay");
+    let report = boot(&mut fake);
+    assert_eq!(
+        (report.wanted, report.reached, report.protected),
+        ("ram", "read-only", true)
+    );
+    assert_eq!(report.failures[0].errno.as_deref(), Some("ENODEV"));
+    assert!(report.failures[0]
+        .error
+        .contains("enable CONFIG_OVERLAY_FS"));
+    assert!(fake.root().locked && fake.root().writes.is_empty());
+    assert!(fake.mounted_at("/newroot").unwrap().read_only);
+    assert!(fake.mounted_at("/mnt/root-RO").is_none() && fake.mounted_at("/mnt/root-RW").is_none());
+    assert!(report.summary().starts_with("DEGRADED"));
+}
+
+#[test]
+fn dirty_journals() {
+    for (line, reached, writes) in [
+        ("", "ram", 1),
+        ("ofs-dirty=replay", "ram", 1),
+        ("ofs-dirty=frozen", "ram", 0),
+        ("ofs-dirty=refuse", "none", 0),
+    ] {
+        let mut fake = Fake::board(&format!("root=/dev/mmcblk0p2 {line}"));
+        fake.root().data = ext4("ROOT", true);
+        fake.root().dirty = true;
+        let report = boot(&mut fake);
+        assert_eq!(report.reached, reached, "{line}");
+        assert_eq!(fake.root().writes.len(), writes, "{line}");
+        assert!(!report.warnings.is_empty() || reached == "none");
+        assert_eq!(fake.root().locked, line.contains("frozen"), "{line}");
+    }
+}
+
+/// The superblock says clean, the kernel disagrees: with replay allowed it still boots, and says so.
+#[test]
+fn unexpected_dirt() {
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.root().dirty = true;
+    let report = boot(&mut fake);
+    assert_eq!(report.reached, "ram");
+    assert!(
+        report.warnings[0].contains("EROFS"),
+        "{:?}",
+        report.warnings
+    );
+
+    let mut fake = Fake::board("root=/dev/mmcblk0p2 ofs-dirty=frozen");
+    fake.root().dirty = true;
+    assert_eq!(boot(&mut fake).reached, "none");
+    assert!(fake.root().writes.is_empty() && fake.rebooted);
+}
+
+#[test]
+fn root_that_comes_late_or_never() {
+    let mut fake = Fake::board("root=UUID=11111111-1111-1111-1111-111111111111");
+    fake.root().after = 3;
+    assert_eq!(boot(&mut fake).reached, "ram");
+
+    let (fake, report) = board("root=LABEL=other ofs-wait=7 ofs-reboot-delay=3");
+    assert!(fake.rebooted && fake.started.is_none());
+    assert_eq!(
+        report.failures[0].error,
+        "device LABEL=other absent after 7 s (there are: mmcblk0 mmcblk0p2); \
+         check root=, or raise ofs-wait="
+    );
+    let (fake, report) = board("quiet");
+    assert!(fake.rebooted);
+    assert!(report.failures[0].error.contains("add root="));
+}
+
+#[test]
+fn same_label_twice() {
+    let mut fake = Fake::board("root=LABEL=ROOT");
+    let mut other = fake.root().clone();
+    other.name = "sda2".into();
+    other.numbers = (8, 2);
+    fake.disks.push(other);
+    let report = boot(&mut fake);
+    assert_eq!(report.root.unwrap().device, "/dev/mmcblk0p2");
+    assert!(report.warnings[0].contains("make it unique"));
+}
+
+#[test]
+fn inits() {
+    let (fake, report) = board("root=/dev/mmcblk0p2 init=/nowhere");
+    assert_eq!(fake.started.as_deref(), Some("/sbin/init"));
+    assert_eq!(
+        report.warnings,
+        ["init=/nowhere is no executable file; starting /sbin/init"]
+    );
+
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.root().tree.remove("/sbin/init");
+    let report = boot(&mut fake);
+    assert!(fake.rebooted && fake.started.is_none());
+    assert_eq!(report.failures.len(), 2);
+    assert!(fake.mounted_at("/newroot").is_none());
+}
+
+#[test]
+fn modules_in_order_and_missing_ones() {
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.file(
+        "/etc/overlayroot.modules",
+        b"# order\n/m/a.ko x=1\n/m/none.ko\n/m/b.ko\n",
+        0o644,
+    );
+    fake.file("/m/a.ko", b"", 0o644);
+    fake.file("/m/b.ko", b"", 0o644);
+    let report = boot(&mut fake);
+    assert_eq!(report.reached, "ram");
+    assert_eq!(
+        report.warnings,
+        ["cannot load /m/none.ko, continuing: ENOENT"]
+    );
+    let loads: Vec<_> = fake
+        .calls
+        .iter()
+        .filter(|c| c.starts_with("load "))
+        .collect();
+    assert_eq!(
+        loads,
+        ["load /m/a.ko x=1", "load /m/none.ko ", "load /m/b.ko "]
+    );
+}
+
+#[test]
+fn conf_is_the_default_and_named() {
+    let mut fake = Fake::board("");
+    fake.file(
+        "/etc/overlayroot.conf",
+        b"root=LABEL=ROOT\nsize=64M\nbogus\n",
+        0o644,
+    );
+    let report = boot(&mut fake);
+    assert_eq!(report.upper.unwrap().size_bytes, 64 << 20);
+    let size = report
+        .settings
+        .iter()
+        .find(|s| s.name == "ofs-size")
+        .unwrap();
+    assert_eq!((&*size.value, size.origin), ("64M", "overlayroot.conf"));
+    assert_eq!(
+        report.warnings,
+        ["overlayroot.conf line 3: not `name = value`: bogus"]
+    );
+}
+
+#[test]
+fn missing_api_file_systems_are_survived() {
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.filesystems
+        .retain(|f| !["devtmpfs", "sysfs"].contains(&&**f));
+    let report = boot(&mut fake);
+    assert_eq!(report.reached, "ram");
+    assert!(report.warnings[0].contains("no devtmpfs"));
+    assert!(called(&fake, "make node /dev/console"));
+}
+
+/// What must hold however a boot ends.
+fn check_promises(fake: &mut Fake, report: &Report, what: &str) {
+    assert!(
+        fake.started.is_some() || fake.rebooted || report.reached != "never",
+        "{what}"
+    );
+    assert_ne!(
+        report.reached, "writable",
+        "unprotected without being told: {what}"
+    );
+    assert!(fake.root().writes.is_empty(), "written to: {what}");
+    if report.reached == "read-only" {
+        assert!(!report.failures.is_empty(), "degraded silently: {what}");
+        assert!(fake.root().locked, "degraded but not locked: {what}");
+    }
+    if fake.started.is_none() {
+        // Nothing of a failed mode stays mounted, unless unmounting was what failed.
+        let stuck = fake
+            .mounts
+            .iter()
+            .any(|m| m.target.starts_with("/mnt") || m.target == "/newroot");
+        let excused = fake.switched
+            || report.failures.is_empty()
+            || report.warnings.iter().any(|w| w.contains("unmount"))
+            || fake.calls.iter().any(|c| c.starts_with("switch root"));
+        assert!(!stuck || excused, "left mounted: {what}: {:?}", fake.mounts);
+    }
+}
+
+/// Every call of a protected boot fails once, with each of several errors.
+#[test]
+fn every_call_fails() {
+    let (reference, _) = board("root=LABEL=ROOT");
+    for number in 0..reference.calls.len() {
+        for error in [
+            Errno::EIO,
+            Errno::ENOENT,
+            Errno::ENOMEM,
+            Errno::EROFS,
+            Errno::ENODEV,
+        ] {
+            let mut fake = Fake::board("root=LABEL=ROOT");
+            fake.fail = vec![(number, error)];
+            let report = boot(&mut fake);
+            let what = format!(
+                "call {number} ({}) fails with {error}",
+                reference.calls[number]
+            );
+            check_promises(&mut fake, &report, &what);
+        }
+    }
+}
+
+/// Every pair of calls fails.
+#[test]
+fn every_pair_of_calls_fails() {
+    let (reference, _) = board("root=LABEL=ROOT");
+    // Degraded boots make more calls than the reference.
+    let calls = reference.calls.len() + 30;
+    for first in 0..calls {
+        for second in first + 1..calls {
+            let mut fake = Fake::board("root=LABEL=ROOT");
+            fake.fail = vec![(first, Errno::EIO), (second, Errno::ENOMEM)];
+            let report = boot(&mut fake);
+            check_promises(
+                &mut fake,
+                &report,
+                &format!("calls {first} and {second} fail"),
+            );
+        }
+    }
+}
+
+/// The check above can fail: a writable boot breaks its promises.
+#[test]
+#[should_panic(expected = "unprotected without being told")]
+fn promises_can_be_broken() {
+    let (mut fake, report) = board("root=LABEL=ROOT overlayfs=no");
+    check_promises(&mut fake, &report, "control");
+}

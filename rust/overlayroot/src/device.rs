@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+//! How `root=` names a block device (`Documentation/admin-guide/kernel-parameters.txt`, `root=`).
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
+
+/// A device as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceSpec {
+    /// A path below `/dev`.
+    Path(String),
+    /// UUID of the file system, in lower case.
+    Uuid(String),
+    /// Label of the file system.
+    Label(String),
+    /// UUID of the partition (GPT) or `SSSSSSSS-PP` (MBR), in lower case, and the kernel's `/PARTNROFF=` offset.
+    PartUuid(String, i32),
+    /// Label of a GPT partition.
+    PartLabel(String),
+    /// Major and minor number.
+    Number(u32, u32),
+}
+
+impl DeviceSpec {
+    /// Parses a `root=` value; `None` when it names nothing that a block device can be found by.
+    pub fn parse(text: &str) -> Option<DeviceSpec> {
+        let by = |prefix: &str, link: &str| {
+            text.strip_prefix(prefix)
+                .or_else(|| text.strip_prefix(link))
+                .map(|rest| unquote(rest).to_owned())
+                .filter(|rest| !rest.is_empty())
+        };
+        if let Some(uuid) = by("UUID=", "/dev/disk/by-uuid/") {
+            return Some(DeviceSpec::Uuid(uuid.to_ascii_lowercase()));
+        }
+        if let Some(label) = by("LABEL=", "/dev/disk/by-label/") {
+            return Some(DeviceSpec::Label(label));
+        }
+        if let Some(uuid) = by("PARTUUID=", "/dev/disk/by-partuuid/") {
+            let (uuid, offset) = match uuid.split_once("/PARTNROFF=") {
+                Some((uuid, offset)) => (uuid, offset.parse().ok()?),
+                None => (uuid.as_str(), 0),
+            };
+            return Some(DeviceSpec::PartUuid(uuid.to_ascii_lowercase(), offset));
+        }
+        if let Some(label) = by("PARTLABEL=", "/dev/disk/by-partlabel/") {
+            return Some(DeviceSpec::PartLabel(label));
+        }
+        if let Some(name) = text.strip_prefix("/dev/") {
+            // Not below /dev after all, or a root that is no block device.
+            let usable = !name.is_empty()
+                && !name.split('/').any(|part| part.is_empty() || part == "..")
+                && !matches!(name, "nfs" | "cifs" | "ram");
+            return usable.then(|| DeviceSpec::Path(text.to_owned()));
+        }
+        if let Some((major, minor)) = text.split_once(':') {
+            return Some(DeviceSpec::Number(major.parse().ok()?, minor.parse().ok()?));
+        }
+        // The kernel's hexadecimal device number (new_decode_dev): minor bits 0-7 and 20-31, major 8-19.
+        let number = u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()?;
+        let major = (number >> 8) & 0xfff;
+        (major != 0)
+            .then(|| DeviceSpec::Number(major, (number & 0xff) | ((number >> 12) & 0xf_ff00)))
+    }
+}
+
+/// Boot loaders pass `root=LABEL="x"` on; the kernel strips quotes only around a whole value.
+fn unquote(text: &str) -> &str {
+    text.strip_prefix('"')
+        .and_then(|t| t.strip_suffix('"'))
+        .unwrap_or(text)
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (prefix, text) = match self {
+            DeviceSpec::Path(path) => ("", path),
+            DeviceSpec::Uuid(uuid) => ("UUID=", uuid),
+            DeviceSpec::Label(label) => ("LABEL=", label),
+            DeviceSpec::PartLabel(label) => ("PARTLABEL=", label),
+            DeviceSpec::Number(major, minor) => return write!(f, "{major}:{minor}"),
+            DeviceSpec::PartUuid(uuid, offset) => {
+                f.write_str("PARTUUID=")?;
+                f.write_str(uuid)?;
+                return if *offset == 0 {
+                    Ok(())
+                } else {
+                    write!(f, "/PARTNROFF={offset}")
+                };
+            }
+        };
+        f.write_str(prefix)?;
+        f.write_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_spelling() {
+        let is = |text: &str, spec: DeviceSpec| {
+            assert_eq!(DeviceSpec::parse(text), Some(spec), "{text}")
+        };
+        is("/dev/mmcblk0p2", DeviceSpec::Path("/dev/mmcblk0p2".into()));
+        is("/dev/mapper/x", DeviceSpec::Path("/dev/mapper/x".into()));
+        is("UUID=AB-cd", DeviceSpec::Uuid("ab-cd".into()));
+        is("/dev/disk/by-uuid/AB", DeviceSpec::Uuid("ab".into()));
+        is("LABEL=My root", DeviceSpec::Label("My root".into()));
+        is("LABEL=\"quoted\"", DeviceSpec::Label("quoted".into()));
+        is(
+            "PARTUUID=DEADBEEF-02",
+            DeviceSpec::PartUuid("deadbeef-02".into(), 0),
+        );
+        is(
+            "PARTUUID=ab/PARTNROFF=-1",
+            DeviceSpec::PartUuid("ab".into(), -1),
+        );
+        is("PARTLABEL=root", DeviceSpec::PartLabel("root".into()));
+        is("179:2", DeviceSpec::Number(179, 2));
+        is("b302", DeviceSpec::Number(179, 2));
+        is("0xb302", DeviceSpec::Number(179, 2));
+        is("10301f2", DeviceSpec::Number(0x301, 0x10f2));
+    }
+
+    #[test]
+    fn refused() {
+        for bad in [
+            "",
+            "/dev/",
+            "/dev/../x",
+            "/dev/nfs",
+            "/x",
+            "1:",
+            ":1",
+            "a:b",
+            "LABEL=",
+            "UUID=",
+            "zz",
+            "PARTUUID=a/PARTNROFF=b",
+            "0",
+            "/dev//x",
+        ] {
+            assert_eq!(DeviceSpec::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_parses_to_the_same(text in "(LABEL=|UUID=|PARTUUID=|PARTLABEL=|/dev/|)[a-zA-Z0-9:_/=-]{0,20}") {
+            if let Some(spec) = DeviceSpec::parse(&text) {
+                prop_assert_eq!(DeviceSpec::parse(&spec.to_string()), Some(spec));
+            }
+        }
+    }
+}

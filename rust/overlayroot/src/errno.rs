@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+//! Error numbers of the kernel and their names.
+
+use core::fmt;
+
+/// An error number as a system call gives it: positive, as in `asm-generic/errno-base.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+macro_rules! errnos {
+    ($($name:ident = $number:literal),* $(,)?) => {
+        #[allow(missing_docs)] // the kernel's names, one for one
+        impl Errno {
+            $(pub const $name: Errno = Errno($number);)*
+
+            /// Symbolic name, such as `ENODEV`; `None` for a number that mounting does not give.
+            pub fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($number => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+errnos! {
+    EPERM = 1, ENOENT = 2, EIO = 5, ENXIO = 6, ENOEXEC = 8, EBADF = 9, EAGAIN = 11, ENOMEM = 12,
+    EACCES = 13, ENOTBLK = 15, EBUSY = 16, EEXIST = 17, ENODEV = 19, ENOTDIR = 20, EISDIR = 21,
+    EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOTTY = 25, EFBIG = 27, ENOSPC = 28, EROFS = 30,
+    ENAMETOOLONG = 36, ENOSYS = 38, ENOTEMPTY = 39, ELOOP = 40, ETIMEDOUT = 110, ENOMEDIUM = 123,
+    EKEYREJECTED = 129, EUCLEAN = 117,
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "errno {}", self.0),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+//! The RAM copy of `/etc/fstab`: says what is going on, and keeps userspace from mounting over it.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// First words of the header, by which a copy is known.
+const MARK: &str = "# overlayroot: this copy of /etc/fstab lives in RAM";
+/// Last line of the header and of our entry.
+const END_MARK: &str = "# overlayroot: the original entries follow";
+
+/// The entry for the real root.
+#[derive(Clone, Copy, Debug)]
+pub struct LowerEntry<'a> {
+    /// Device node.
+    pub device: &'a str,
+    /// Where it is mounted, read-only.
+    pub mount_point: &'a str,
+    /// File system.
+    pub fstype: &'a str,
+    /// Mount options.
+    pub options: &'a str,
+}
+
+/// The copy: a header, an entry for the real root, then the original line by line, where entries for `/`
+/// and for swap are commented out. Bytes that are not text pass through unchanged. Rewriting a copy gives
+/// the same copy.
+pub fn rewrite(original: &[u8], entry: &LowerEntry<'_>) -> Vec<u8> {
+    let mut copy = header(entry).into_bytes();
+    for line in body(original).split_inclusive(|&b| b == b'\n') {
+        if is_kept_out(line) {
+            copy.extend_from_slice(b"# ");
+        }
+        copy.extend_from_slice(line);
+    }
+    if copy.last() != Some(&b'\n') {
+        copy.push(b'\n');
+    }
+    copy
+}
+
+fn header(entry: &LowerEntry<'_>) -> String {
+    let mut text = String::new();
+    for part in [
+        MARK, ".\n# Changes to this system are lost at the next boot. The real file is ",
+        entry.mount_point, "/etc/fstab. To edit it:\n#   mount -o remount,rw ",
+        entry.mount_point, "\n#   mount -o remount,ro ",
+        entry.mount_point,
+        "\n# Entries for / and swap are commented out: / is RAM over the real root, which is this one:\n",
+    ] {
+        text.push_str(part);
+    }
+    let fields = [
+        entry.device,
+        entry.mount_point,
+        entry.fstype,
+        entry.options,
+        "0",
+        "0",
+    ];
+    for (at, field) in fields.iter().enumerate() {
+        if at > 0 {
+            text.push(' ');
+        }
+        text.push_str(&escape(field));
+    }
+    text.push('\n');
+    text.push_str(END_MARK);
+    text.push('\n');
+    text
+}
+
+/// Blanks and backslashes as fstab(5) writes them.
+fn escape(field: &str) -> String {
+    let mut text = String::new();
+    for character in field.chars() {
+        match character {
+            ' ' => text.push_str("\\040"),
+            '\t' => text.push_str("\\011"),
+            '\n' => text.push_str("\\012"),
+            '\\' => text.push_str("\\134"),
+            '#' => text.push_str("\\043"),
+            other => text.push(other),
+        }
+    }
+    if text.is_empty() {
+        "none".to_owned()
+    } else {
+        text
+    }
+}
+
+/// What follows our own header, or everything when there is none.
+fn body(original: &[u8]) -> &[u8] {
+    if !original.starts_with(MARK.as_bytes()) {
+        return original;
+    }
+    let mut at = 0;
+    for line in original.split_inclusive(|&b| b == b'\n') {
+        at += line.len();
+        if line.strip_suffix(b"\n").unwrap_or(line) == END_MARK.as_bytes() {
+            return original.get(at..).unwrap_or_default();
+        }
+    }
+    original
+}
+
+fn is_kept_out(line: &[u8]) -> bool {
+    let mut fields = line
+        .split(|b| b.is_ascii_whitespace())
+        .filter(|field| !field.is_empty());
+    let (device, mount_point, fstype) = (fields.next(), fields.next(), fields.next());
+    if device.map_or(true, |field| field.starts_with(b"#")) {
+        return false;
+    }
+    // `//` and `/.` are the root too.
+    let root = mount_point.is_some_and(|p| {
+        p.starts_with(b"/")
+            && p.iter().all(|b| matches!(b, b'/' | b'.'))
+            && !p.windows(2).any(|w| w == b"..")
+    });
+    root || fstype == Some(b"swap")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ENTRY: LowerEntry<'_> = LowerEntry {
+        device: "/dev/mmcblk0p2",
+        mount_point: "/mnt/root-RO",
+        fstype: "ext4",
+        options: "ro,noauto",
+    };
+
+    fn rest(original: &[u8]) -> String {
+        let copy = String::from_utf8_lossy(&rewrite(original, &ENTRY)).into_owned();
+        assert!(copy.starts_with(MARK));
+        assert!(copy.contains("\n/dev/mmcblk0p2 /mnt/root-RO ext4 ro,noauto 0 0\n"));
+        assert!(copy.contains("mount -o remount,rw /mnt/root-RO\n"));
+        let at = copy.find(END_MARK).unwrap() + END_MARK.len() + 1;
+        copy[at..].to_owned()
+    }
+
+    #[test]
+    fn root_and_swap_are_commented_out() {
+        assert_eq!(
+            rest(b"# mine\nLABEL=r  / ext4\tdefaults 0 1\nUUID=1 none swap sw 0 0\n/dev/b /boot vfat ro 0 2"),
+            "# mine\n# LABEL=r  / ext4\tdefaults 0 1\n# UUID=1 none swap sw 0 0\n/dev/b /boot vfat ro 0 2\n"
+        );
+        assert_eq!(
+            rest(b"/dev/a //. auto defaults 0 0\r\n"),
+            "# /dev/a //. auto defaults 0 0\r\n"
+        );
+        assert_eq!(rest(b""), "");
+        assert_eq!(rest(b"garbage\n\n \n"), "garbage\n\n \n");
+    }
+
+    #[test]
+    fn odd_fields_are_escaped() {
+        let entry = LowerEntry {
+            device: "/dev/a b#",
+            options: "",
+            ..ENTRY
+        };
+        let copy = String::from_utf8(rewrite(b"", &entry)).unwrap();
+        assert!(copy.contains("\n/dev/a\\040b\\043 /mnt/root-RO ext4 none 0 0\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn rewriting_twice_is_rewriting_once(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let once = rewrite(&bytes, &ENTRY);
+            prop_assert_eq!(rewrite(&once, &ENTRY), once);
+        }
+
+        #[test]
+        fn other_lines_pass_through(line in "[a-z/]{1,9} /[a-z]{1,9} (ext4|vfat|none) [a-z,]{1,9} 0 0") {
+            prop_assert_eq!(rest(line.as_bytes()), line + "\n");
+        }
+    }
+}

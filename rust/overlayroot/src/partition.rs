@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+//! Partition tables: GPT (UEFI specification, chapter 5) and MBR with logical partitions, numbered and
+//! named as the kernel does (`block/partitions/`).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
+
+/// Most GPT entries that are read; tables have 128.
+const MAX_ENTRIES: u32 = 256;
+/// Most logical partitions that are followed, as many as the kernel names.
+const MAX_LOGICAL: u32 = 60;
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Number, as in the device's name.
+    pub number: u32,
+    /// GPT: the partition's GUID; MBR: `SSSSSSSS-PP` from the disk's signature. Lower case.
+    pub partuuid: String,
+    /// GPT: the partition's name.
+    pub partlabel: Option<String>,
+    /// First sector.
+    pub start: u64,
+    /// Number of sectors.
+    pub sectors: u64,
+}
+
+/// The partitions of a disk, empty when there is no table; `disk_sectors` finds a GPT's backup when its
+/// first copy is damaged.
+pub fn table(disk: &mut dyn ReadAt, sector_size: u32, disk_sectors: Option<u64>) -> Vec<Partition> {
+    let mut mbr = [0u8; 512];
+    if !disk.read_at(0, &mut mbr) || le16(&mbr, 510) != Some(0xaa55) {
+        return Vec::new();
+    }
+    // Any entry of type 0xee says that the table is a GPT.
+    let protective = (0..4).any(|n| mbr.get(446 + 16 * n + 4) == Some(&0xee));
+    if !protective {
+        return mbr_table(disk, sector_size, &mbr);
+    }
+    let backup = disk_sectors.filter(|&n| n > 2).map(|n| n - 1);
+    [Some(1), backup]
+        .into_iter()
+        .flatten()
+        .find_map(|lba| gpt_table(disk, sector_size, lba))
+        .unwrap_or_default()
+}
+
+fn gpt_table(disk: &mut dyn ReadAt, sector_size: u32, lba: u64) -> Option<Vec<Partition>> {
+    let sector = u64::from(sector_size);
+    let mut header = [0u8; 92];
+    if !disk.read_at(lba.checked_mul(sector)?, &mut header) || !header.starts_with(b"EFI PART") {
+        return None;
+    }
+    if le32(&header, 12)? != 92 || le64(&header, 24)? != lba {
+        return None;
+    }
+    let crc = le32(&header, 16)?;
+    header.get_mut(16..20)?.fill(0);
+    if crc32(&header) != crc {
+        return None;
+    }
+    let (entries, count, size) = (le64(&header, 72)?, le32(&header, 80)?, le32(&header, 84)?);
+    if !(128..=4096).contains(&size) {
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut entry = [0u8; 128];
+    for index in 0..count.min(MAX_ENTRIES) {
+        let at = entries
+            .checked_mul(sector)?
+            .checked_add(u64::from(index) * u64::from(size))?;
+        if !disk.read_at(at, &mut entry) {
+            return None;
+        }
+        let (kind, guid) = (entry.get(..16)?, entry.get(16..32)?);
+        if kind.iter().all(|&b| b == 0) {
+            continue;
+        }
+        let (start, end) = (le64(&entry, 32)?, le64(&entry, 40)?);
+        found.push(Partition {
+            number: index + 1,
+            partuuid: guid_text(guid)?,
+            partlabel: Some(utf16(entry.get(56..)?)),
+            start,
+            sectors: end.checked_sub(start)?.checked_add(1)?,
+        });
+    }
+    Some(found)
+}
+
+/// The first three fields of a GUID are little-endian.
+fn guid_text(guid: &[u8]) -> Option<String> {
+    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let mut bytes = [0u8; 16];
+    for (to, from) in bytes.iter_mut().zip(ORDER) {
+        *to = *guid.get(from)?;
+    }
+    Some(uuid_text(&bytes))
+}
+
+fn utf16(bytes: &[u8]) -> String {
+    let units = bytes
+        .chunks_exact(2)
+        .map(|pair| le16(pair, 0).unwrap_or_default())
+        .take_while(|&unit| unit != 0);
+    char::decode_utf16(units)
+        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
+}
+
+fn mbr_table(disk: &mut dyn ReadAt, sector_size: u32, mbr: &[u8]) -> Vec<Partition> {
+    let signature = le32(mbr, 440).unwrap_or_default();
+    let partition = |number: u32, start: u64, sectors: u64| Partition {
+        number,
+        partuuid: format!("{signature:08x}-{number:02x}"),
+        partlabel: None,
+        start,
+        sectors,
+    };
+    let mut found = Vec::new();
+    let mut extended = None;
+    for slot in 0..4 {
+        let Some((kind, start, sectors)) = mbr_entry(mbr, slot) else {
+            continue;
+        };
+        // An extended partition has a number and a name, like any other.
+        found.push(partition(slot as u32 + 1, start, sectors));
+        if is_extended(kind) && extended.is_none() {
+            extended = Some(start);
+        }
+    }
+    let Some(first) = extended else { return found };
+    // A chain of tables: each has one logical partition, relative to itself, and a link, relative to the
+    // extended partition.
+    let mut here = first;
+    let mut sector = vec![0u8; 512];
+    for number in 5..5 + MAX_LOGICAL {
+        let Some(at) = here.checked_mul(u64::from(sector_size)) else {
+            break;
+        };
+        if !disk.read_at(at, &mut sector) || le16(&sector, 510) != Some(0xaa55) {
+            break;
+        }
+        let entries = || (0..4).filter_map(|slot| mbr_entry(&sector, slot));
+        match entries().find(|(kind, ..)| !is_extended(*kind)) {
+            Some((_, start, sectors)) => found.push(partition(number, here + start, sectors)),
+            None => break,
+        }
+        match entries().find(|(kind, ..)| is_extended(*kind)) {
+            // A link that does not lead on is a loop.
+            Some((_, start, _)) if first + start > here => here = first + start,
+            _ => break,
+        }
+    }
+    found
+}
+
+fn mbr_entry(sector: &[u8], slot: usize) -> Option<(u8, u64, u64)> {
+    let at = 446 + 16 * slot;
+    let (kind, start, sectors) = (
+        *sector.get(at + 4)?,
+        le32(sector, at + 8)?,
+        le32(sector, at + 12)?,
+    );
+    (sectors != 0).then_some((kind, u64::from(start), u64::from(sectors)))
+}
+
+fn is_extended(kind: u8) -> bool {
+    matches!(kind, 0x05 | 0x0f | 0x85)
+}
+
+/// Kernel name of a partition: `p` goes between when the disk's name ends in a digit
+/// (`block/partitions/core.c`).
+pub fn partition_name(disk: &str, number: u32) -> String {
+    let p = if disk.ends_with(|c: char| c.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
+    format!("{disk}{p}{number}")
+}
+
+/// CRC-32 as in Ethernet, bit by bit: it is used on a hundred bytes.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn gpt(lba: u64) -> Vec<u8> {
+        let mut header = vec![0u8; 92];
+        header[..8].copy_from_slice(b"EFI PART");
+        header[12] = 92;
+        header[24..32].copy_from_slice(&lba.to_le_bytes());
+        header[72..80].copy_from_slice(&2u64.to_le_bytes());
+        header[80] = 4;
+        header[84] = 128;
+        let crc = crc32(&header);
+        header[16..20].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    fn gpt_disk() -> Vec<u8> {
+        let mut disk = vec![0u8; 100 * 512];
+        disk[446 + 4] = 0xee;
+        disk[446 + 12] = 99;
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disk[512..604].copy_from_slice(&gpt(1));
+        disk[99 * 512..99 * 512 + 92].copy_from_slice(&gpt(99));
+        let entry = &mut disk[1024 + 128..1024 + 256];
+        entry[0] = 1;
+        entry[16..32].copy_from_slice(&core::array::from_fn::<u8, 16, _>(|n| n as u8));
+        entry[32] = 34;
+        entry[40] = 35;
+        for (at, unit) in "root".encode_utf16().enumerate() {
+            entry[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
+        }
+        disk
+    }
+
+    #[test]
+    fn gpt_and_its_backup() {
+        let mut disk = gpt_disk();
+        let expected = Partition {
+            number: 2,
+            partuuid: "03020100-0504-0706-0809-0a0b0c0d0e0f".into(),
+            partlabel: Some("root".into()),
+            start: 34,
+            sectors: 2,
+        };
+        assert_eq!(table(&mut &*disk, 512, Some(100)), [expected.clone()]);
+        disk[530] ^= 1;
+        assert_eq!(table(&mut &*disk, 512, Some(100)), [expected]);
+        assert_eq!(table(&mut &*disk, 512, None), []);
+    }
+
+    fn entry(disk: &mut [u8], sector: usize, slot: usize, kind: u8, start: u32, sectors: u32) {
+        let at = sector * 512 + 446 + 16 * slot;
+        disk[at + 4] = kind;
+        disk[at + 8..at + 12].copy_from_slice(&start.to_le_bytes());
+        disk[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes());
+        disk[sector * 512 + 510..sector * 512 + 512].copy_from_slice(&[0x55, 0xaa]);
+    }
+
+    #[test]
+    fn mbr_with_logical_partitions() {
+        let mut disk = vec![0u8; 100 * 512];
+        disk[440..444].copy_from_slice(&0xdead_beef_u32.to_le_bytes());
+        entry(&mut disk, 0, 1, 0x83, 4, 6);
+        entry(&mut disk, 0, 3, 0x05, 20, 60);
+        entry(&mut disk, 20, 0, 0x83, 1, 9);
+        entry(&mut disk, 20, 1, 0x05, 30, 10);
+        entry(&mut disk, 50, 0, 0x83, 1, 8);
+        entry(&mut disk, 50, 1, 0x05, 0, 10); // a loop
+        let found: Vec<_> = table(&mut &*disk, 512, None)
+            .into_iter()
+            .map(|p| (p.number, p.partuuid, p.start, p.sectors))
+            .collect();
+        let uuid = |n: &str| format!("deadbeef-{n}");
+        assert_eq!(
+            found,
+            [
+                (2, uuid("02"), 4, 6),
+                (4, uuid("04"), 20, 60),
+                (5, uuid("05"), 21, 9),
+                (6, uuid("06"), 51, 8),
+            ]
+        );
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(partition_name("mmcblk0", 2), "mmcblk0p2");
+        assert_eq!(partition_name("sda", 10), "sda10");
+    }
+
+    proptest! {
+        #[test]
+        fn any_disk_is_survived(mut disk in proptest::collection::vec(any::<u8>(), 512..4096), kind in any::<u8>()) {
+            disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+            disk[446 + 4] = kind;
+            let sectors = disk.len() as u64 / 512;
+            let found = table(&mut &*disk, 512, Some(sectors));
+            prop_assert!(found.len() <= 64);
+        }
+
+        #[test]
+        fn damaged_gpt_is_survived(at in 512usize..1400, byte in any::<u8>()) {
+            let mut disk = gpt_disk();
+            disk[at] = byte;
+            prop_assert!(table(&mut &*disk, 512, Some(100)).len() <= 4);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+//! `/proc/partitions`: every block device that has a size, without sysfs or udev.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// One block device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Size, units of 1024 bytes.
+    pub kib: u64,
+    /// Kernel name, such as `mmcblk0p2`; `!` stands for `/`.
+    pub name: String,
+}
+
+/// Parses the file; lines that are not `major minor blocks name` (the heading) are passed over.
+pub fn parse(text: &str) -> Vec<Block> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            Some(Block {
+                major: fields.next()?.parse().ok()?,
+                minor: fields.next()?.parse().ok()?,
+                kib: fields.next()?.parse().ok()?,
+                name: fields.next()?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+impl Block {
+    /// Whether a root could live there: RAM disks and loop devices are empty this early.
+    pub fn is_candidate(&self) -> bool {
+        !["ram", "zram", "loop"].iter().any(|prefix| {
+            self.name
+                .strip_prefix(prefix)
+                .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heading_and_devices() {
+        let found = parse("major minor  #blocks  name\n\n 179        2     262144 mmcblk0p2\n   1        0       4096 ram0\nx y\n");
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            (
+                found[0].major,
+                found[0].minor,
+                found[0].kib,
+                &*found[0].name
+            ),
+            (179, 2, 262_144, "mmcblk0p2")
+        );
+        assert!(found[0].is_candidate() && !found[1].is_candidate());
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+//! What became of the boot: `report.json` (docs/boot-flow.md has the schema) and the lines in the kernel log.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::Serialize;
+
+use crate::errno::Errno;
+use crate::facts::Root;
+use crate::plan::Mode;
+use crate::settings::Settings;
+use crate::superblock::State;
+
+/// The whole report. Field names are those of the JSON.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Version of this schema: 1.
+    pub version: u32,
+    /// Name and version of the init.
+    pub program: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Mode that the settings ask for: `ram` or `writable`.
+    pub wanted: &'static str,
+    /// Mode that was reached: `ram`, `read-only` or `writable`.
+    pub reached: &'static str,
+    /// Whether the root file system is safe from writes.
+    pub protected: bool,
+    /// The root device.
+    pub root: Option<RootReport>,
+    /// The overlay, in RAM mode.
+    pub overlay: Option<OverlayReport>,
+    /// Limits of the RAM layer, in RAM mode.
+    pub upper: Option<UpperReport>,
+    /// Values and where they came from.
+    pub settings: Vec<SettingReport>,
+    /// What was done, in order, failed modes included.
+    pub steps: Vec<StepReport>,
+    /// Modes that could not be reached.
+    pub failures: Vec<FailureReport>,
+    /// What the owner should look at.
+    pub warnings: Vec<String>,
+    /// Program that was started.
+    pub init: String,
+    /// Time from the start of the init to this report, microseconds.
+    pub microseconds: u64,
+}
+
+/// The root device.
+#[derive(Debug, Serialize)]
+pub struct RootReport {
+    /// As `root=` named it.
+    pub spec: String,
+    /// Device node.
+    pub device: String,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// File system that was mounted, or that was recognised when none could be.
+    pub fstype: Option<String>,
+    /// UUID of the file system.
+    pub uuid: Option<String>,
+    /// Label of the file system.
+    pub label: Option<String>,
+    /// `clean`, `dirty`, `read-only-format` or `unknown`, before it was mounted.
+    pub state: &'static str,
+    /// What makes it dirty.
+    pub state_detail: Option<&'static str>,
+}
+
+impl RootReport {
+    /// From what was asked for and what was found.
+    pub fn new(spec: String, root: &Root) -> RootReport {
+        let (state, state_detail) = match root.state {
+            State::Clean => ("clean", None),
+            State::Dirty(why) => ("dirty", Some(why)),
+            State::ReadOnlyFormat => ("read-only-format", None),
+            State::Unknown => ("unknown", None),
+        };
+        RootReport {
+            spec,
+            device: root.device.clone(),
+            major: root.major,
+            minor: root.minor,
+            fstype: root.fstype.map(ToString::to_string),
+            uuid: root.uuid.clone(),
+            label: root.label.clone(),
+            state,
+            state_detail,
+        }
+    }
+}
+
+/// The overlay as it was mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OverlayReport {
+    /// `overlay`, or `overlayfs` on old kernels.
+    pub fstype: &'static str,
+    /// Whether a work directory is used; the oldest kernels have none.
+    pub workdir: bool,
+    /// Mount options.
+    pub options: String,
+}
+
+/// Limits of the RAM layer.
+#[derive(Debug, Serialize)]
+pub struct UpperReport {
+    /// Bytes.
+    pub size_bytes: u64,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+/// A value and its origin.
+#[derive(Debug, Serialize)]
+pub struct SettingReport {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// As written.
+    pub value: String,
+    /// `command line`, `overlayroot.conf` or `built-in default`.
+    pub origin: &'static str,
+}
+
+/// One step that was taken.
+#[derive(Debug, Serialize)]
+pub struct StepReport {
+    /// Text of the step.
+    pub step: String,
+    /// Duration, microseconds.
+    pub microseconds: u64,
+    /// Name of the error, when it failed.
+    pub errno: Option<String>,
+}
+
+/// A mode that could not be reached.
+#[derive(Debug, Serialize)]
+pub struct FailureReport {
+    /// The mode.
+    pub mode: &'static str,
+    /// The step that failed; empty when no plan could be made.
+    pub step: String,
+    /// What happened, with the remedy where there is one.
+    pub error: String,
+    /// Name of the error number, if a system call gave one.
+    pub errno: Option<String>,
+}
+
+impl Report {
+    /// Version of the schema.
+    pub const VERSION: u32 = 1;
+
+    /// Takes the settings over.
+    pub fn set_settings(&mut self, settings: &Settings) {
+        self.wanted = Mode::wanted(settings).as_str();
+        self.settings = settings
+            .said
+            .iter()
+            .map(|said| SettingReport {
+                name: said.name,
+                value: said.value.clone(),
+                origin: said.origin.as_str(),
+            })
+            .collect();
+    }
+
+    /// Adds a step.
+    pub fn step(&mut self, step: String, microseconds: u64, result: Result<(), Errno>) {
+        let errno = result.err().map(|errno| errno.to_string());
+        self.steps.push(StepReport {
+            step,
+            microseconds,
+            errno,
+        });
+    }
+
+    /// The line that sums the boot up, for the console.
+    pub fn summary(&self) -> String {
+        let root = match &self.root {
+            Some(root) => format!(
+                "{}, {}",
+                root.device,
+                root.fstype.as_deref().unwrap_or("unknown")
+            ),
+            None => String::new(),
+        };
+        match (self.reached, &self.upper) {
+            ("ram", Some(upper)) => format!(
+                "protected: / is RAM over read-only {root}; {} bytes, {} inodes",
+                upper.size_bytes, upper.inodes
+            ),
+            ("writable", _) => {
+                let origin = self.settings.iter().find(|s| s.name == "overlayfs");
+                let (value, origin) = origin.map_or(("no", ""), |s| (&*s.value, s.origin));
+                format!(
+                    "NOT PROTECTED: / is writable ({root}): overlayfs={value} from the {origin}"
+                )
+            }
+            _ => {
+                let reason = self.failures.last().map_or("", |f| &f.error);
+                format!("DEGRADED: / is the plain read-only root ({root}): {reason}")
+            }
+        }
+    }
+
+    /// The JSON text, with a final newline.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Cannot fail: no map keys, no custom serialisers. An empty report is still better than no boot.
+        let mut json = serde_json::to_vec(self).unwrap_or_default();
+        json.push(b'\n');
+        json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+    use crate::{cmdline::words, config::Entry};
+
+    #[test]
+    fn json_has_the_documented_fields() {
+        let facts =
+            Facts::default().with_root("sda1", "ext4", State::Dirty("journal needs recovery"));
+        let settings =
+            Settings::merge(&[] as &[Entry], &words(b"overlayfs=no \"root=LABEL=a\\b\""));
+        let mut report = Report {
+            version: Report::VERSION,
+            ..Report::default()
+        };
+        report.set_settings(&settings);
+        report.root = facts
+            .root
+            .as_ref()
+            .map(|r| RootReport::new("LABEL=a\\b".into(), r));
+        report.step("mount \"x\"".into(), 12, Err(Errno::ENODEV));
+        report.reached = "writable";
+        let json: serde_json::Value = serde_json::from_slice(&report.to_json()).unwrap();
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["wanted"], "writable");
+        assert_eq!(json["root"]["spec"], "LABEL=a\\b");
+        assert_eq!(json["root"]["state"], "dirty");
+        assert_eq!(json["root"]["state_detail"], "journal needs recovery");
+        assert_eq!(json["steps"][0]["errno"], "ENODEV");
+        assert_eq!(json["steps"][0]["microseconds"], 12);
+        assert_eq!(json["overlay"], serde_json::Value::Null);
+        let overlayfs = &json["settings"][0];
+        assert_eq!(
+            (&overlayfs["name"], &overlayfs["origin"]),
+            (&"overlayfs".into(), &"command line".into())
+        );
+        assert_eq!(
+            report.summary(),
+            "NOT PROTECTED: / is writable (/dev/sda1, ext4): overlayfs=no from the command line"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+//! The steps of a plan. Each has a text, used in plans, in the report and on the console alike.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// One way to mount the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootMount {
+    /// Device node.
+    pub device: String,
+    /// File system, the kernel's name.
+    pub fstype: String,
+    /// Mount read-only.
+    pub read_only: bool,
+    /// Set the block device itself read-only first (`BLKROSET`), so that mounting cannot write.
+    pub lock_device: bool,
+    /// Mount options for the file system, comma separated.
+    pub options: String,
+}
+
+/// One action. Paths are those of the initramfs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Mount the root file system: the first way that works.
+    MountRoot {
+        /// Mount point, made when missing.
+        target: &'static str,
+        /// Ways, the preferred one first.
+        ways: Vec<RootMount>,
+    },
+    /// Set or clear the read-only flag of a block device.
+    SetDeviceReadOnly {
+        /// Device node.
+        device: String,
+        /// Value of the flag.
+        read_only: bool,
+    },
+    /// Load the overlay module that the root file system carries for this kernel.
+    LoadOverlay {
+        /// Where the root file system is mounted.
+        lower: &'static str,
+        /// Kernel release.
+        release: String,
+    },
+    /// Mount a RAM file system.
+    MountTmpfs {
+        /// Mount point, made when missing.
+        target: &'static str,
+        /// Mount options.
+        options: String,
+    },
+    /// Make `upper` and `work` in the RAM layer; `upper` takes owner and mode of the lower's top directory.
+    MakeUpper {
+        /// Lower layer.
+        lower: &'static str,
+        /// RAM layer.
+        ram: &'static str,
+    },
+    /// Stack the layers, with whichever spelling the kernel takes: `overlay`, then `overlayfs` with
+    /// and without a work directory.
+    MountOverlay {
+        /// Mount point, made when missing.
+        target: &'static str,
+        /// Lower layer.
+        lower: &'static str,
+        /// RAM layer.
+        ram: &'static str,
+    },
+    /// Look for a program to start in the new root.
+    FindInit {
+        /// New root.
+        root: &'static str,
+        /// Candidates, the preferred one first.
+        candidates: Vec<String>,
+    },
+    /// Write the RAM copy of `/etc/fstab`.
+    WriteFstab {
+        /// New root.
+        root: &'static str,
+        /// Where users find the lower.
+        lower: &'static str,
+    },
+    /// Move a mount into the new root.
+    Move {
+        /// Mount point now.
+        from: &'static str,
+        /// New root; the mount point below it has the same path.
+        root: &'static str,
+    },
+}
+
+impl Step {
+    /// Whether the mode can be reached without this step: its failure is a warning.
+    pub fn is_survivable(&self) -> bool {
+        matches!(
+            self,
+            Step::LoadOverlay { .. } | Step::WriteFstab { .. } | Step::Move { .. }
+        )
+    }
+}
+
+impl fmt::Display for RootMount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access = if self.read_only { "ro" } else { "rw" };
+        write!(f, "{} {} {access}", self.fstype, self.device)?;
+        if !self.options.is_empty() {
+            write!(f, ",{}", self.options)?;
+        }
+        f.write_str(if self.lock_device {
+            " (device read-only)"
+        } else {
+            ""
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::MountRoot { target, ways } => {
+                write!(f, "mount root on {target}:")?;
+                for (at, way) in ways.iter().enumerate() {
+                    write!(f, "{}{way}", if at == 0 { " " } else { "; or " })?;
+                }
+                Ok(())
+            }
+            Step::SetDeviceReadOnly { device, read_only } => {
+                write!(
+                    f,
+                    "set {device} {}",
+                    if *read_only {
+                        "read-only"
+                    } else {
+                        "read-write"
+                    }
+                )
+            }
+            Step::LoadOverlay { lower, release } => {
+                write!(f, "load overlay from {lower}/lib/modules/{release}")
+            }
+            Step::MountTmpfs { target, options } => write!(f, "mount tmpfs on {target}: {options}"),
+            Step::MakeUpper { ram, .. } => write!(f, "make {ram}/upper and {ram}/work"),
+            Step::MountOverlay { target, lower, ram } => {
+                write!(f, "mount overlay on {target}: {lower} under {ram}")
+            }
+            Step::FindInit { root, candidates } => {
+                write!(f, "find init in {root}: ")?;
+                for (at, path) in candidates.iter().enumerate() {
+                    write!(f, "{}{path}", if at == 0 { "" } else { " " })?;
+                }
+                Ok(())
+            }
+            Step::WriteFstab { root, .. } => write!(f, "write {root}/etc/fstab"),
+            Step::Move { from, root } => write!(f, "move {from} to {root}{from}"),
+        }
+    }
+}
