@@ -6,6 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use log::Level;
 use overlayroot::errno::Errno;
 use overlayroot::fstab::{self, LowerEntry};
 use overlayroot::options;
@@ -14,6 +15,7 @@ use overlayroot::report::{FailureReport, OverlayReport, Report};
 use overlayroot::step::{RootMount, Step};
 
 use crate::bring_up::make_dir;
+use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
 use crate::system::{Flags, Kind, Mount, Result, System};
 
@@ -116,14 +118,14 @@ impl Execution<'_> {
     fn record(&mut self, text: String, started: u64, result: Result<()>) {
         let took = self.sys.now().saturating_sub(started);
         match result {
-            Ok(()) => log::debug!("{text}: {took} us"),
-            Err(error) => log::debug!("{text}: {error}"),
+            Ok(()) => note(Level::Debug, &format!("{text}: {took} us")),
+            Err(error) => note(Level::Debug, &format!("{text}: {error}")),
         }
         self.report.step(text, took, result);
     }
 
     fn warn(&mut self, warning: String) {
-        log::warn!("{warning}");
+        note(Level::Warn, &warning);
         self.report.warnings.push(warning);
     }
 

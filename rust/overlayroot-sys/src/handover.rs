@@ -5,25 +5,30 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use log::Level;
 use overlayroot::errno::Errno;
 use overlayroot::plan::{Mode, NEW_ROOT};
 use overlayroot::report::Report;
 
 use crate::bring_up::{make_dir, API_MOUNTS};
 use crate::execute::Done;
+use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
 use crate::system::{Result, System};
 
 /// Writes the report into the new root; a failure is survivable.
 pub fn write_report(sys: &mut dyn System, mode: Mode, done: &Done, report: &Report) {
     let Some(dir) = done.report_dir(mode) else {
-        log::warn!("no place for the report, continuing");
+        note(Level::Warn, "no place for the report, continuing");
         return;
     };
     let path = format!("{dir}/report.json");
     let written = make_dir(sys, &dir).and_then(|()| sys.write(&path, &report.to_json(), 0o644));
     if let Err(error) = written {
-        log::warn!("cannot write {path}, continuing: {error}");
+        note(
+            Level::Warn,
+            &format!("cannot write {path}, continuing: {error}"),
+        );
     }
 }
 
@@ -33,10 +38,16 @@ pub fn hand_over(sys: &mut dyn System, inits: &[String]) -> Result<()> {
         let moved = resolve(sys, NEW_ROOT, mount, Missing::MakeDir)
             .and_then(|to| sys.move_mount(mount, &to));
         if let Err(error) = moved {
-            log::warn!("cannot move {mount} to the new root, continuing: {error}");
+            note(
+                Level::Warn,
+                &format!("cannot move {mount} to the new root, continuing: {error}"),
+            );
             // What stays behind would keep the initramfs in memory.
             if let Err(error) = sys.unmount(mount) {
-                log::warn!("cannot unmount {mount}, continuing: {error}");
+                note(
+                    Level::Warn,
+                    &format!("cannot unmount {mount}, continuing: {error}"),
+                );
             }
         }
     }
@@ -46,7 +57,7 @@ pub fn hand_over(sys: &mut dyn System, inits: &[String]) -> Result<()> {
         match sys.exec(init) {
             Ok(()) => return Ok(()),
             Err(error) => {
-                log::error!("cannot start {init}: {error}");
+                note(Level::Error, &format!("cannot start {init}: {error}"));
                 errors.push(error);
             }
         }

@@ -15,7 +15,7 @@ mod arch;
 pub mod bring_up;
 pub mod execute;
 #[cfg(test)]
-pub mod fake;
+mod fake;
 pub mod handover;
 pub mod kmsg;
 #[allow(unsafe_code)] // ioctl and descriptors: each use says why it is sound

@@ -66,8 +66,7 @@ impl Linux {
 
 impl System for Linux {
     fn now(&mut self) -> u64 {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        (time.tv_sec as u64) * 1_000_000 + (time.tv_nsec as u64) / 1000
+        crate::arch::monotonic_clock()
     }
 
     fn kernel_release(&mut self) -> String {
@@ -83,7 +82,7 @@ impl System for Linux {
         let file = open(path, OFlags::RDONLY)?;
         let mut data = Vec::new();
         // Files of /proc come in pieces and tell no size.
-        let mut piece = vec![0u8; 4096];
+        let mut piece = [0u8; 4096];
         while data.len() < limit {
             let want = piece.len().min(limit - data.len());
             match io::read(&file, piece.get_mut(..want).unwrap_or_default()) {
@@ -243,7 +242,7 @@ impl System for Linux {
     fn wait(&mut self, milliseconds: u64) -> Result<bool> {
         use rustix::event::{poll, PollFd, PollFlags, Timespec};
         let deadline = self.now() + milliseconds * 1000;
-        let mut datagram = vec![0u8; 8192];
+        let mut datagram = [0u8; 4096];
         loop {
             let left = deadline.saturating_sub(self.now());
             let timeout = Timespec {
@@ -263,7 +262,7 @@ impl System for Linux {
             // Everything that has come counts as one event.
             let mut block = false;
             loop {
-                match recv(socket, &mut *datagram, RecvFlags::DONTWAIT) {
+                match recv(socket, &mut datagram[..], RecvFlags::DONTWAIT) {
                     Ok((_, count)) => {
                         block |= uevent::concerns_block(datagram.get(..count).unwrap_or_default());
                     }

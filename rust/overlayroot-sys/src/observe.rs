@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use log::Level;
 use overlayroot::device::DeviceSpec;
 use overlayroot::errno::Errno;
 use overlayroot::facts::{Facts, Filesystems, Root};
@@ -15,6 +16,7 @@ use overlayroot::partitions::{self, Block};
 use overlayroot::settings::Settings;
 use overlayroot::superblock::{self, ReadAt, State, Superblock};
 
+use crate::kmsg::note;
 use crate::system::{Kind, Result, System};
 
 /// Between two looks when the kernel sends no uevents, milliseconds.
@@ -135,7 +137,10 @@ fn find_root(
             ));
         }
         if !waited {
-            log::info!("waiting for {spec}, at most {} s", settings.wait);
+            note(
+                Level::Info,
+                &format!("waiting for {spec}, at most {} s", settings.wait),
+            );
             waited = true;
         }
         let slice = if listening.is_ok() {

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use log::Level;
 use overlayroot::cmdline;
 use overlayroot::config;
 use overlayroot::errno::Errno;
@@ -17,6 +18,7 @@ use overlayroot::settings::{FailPolicy, Settings};
 use crate::bring_up::bring_up;
 use crate::execute::{execute, Done};
 use crate::handover;
+use crate::kmsg::note;
 use crate::observe::{self, observe, read_text};
 use crate::system::System;
 
@@ -63,12 +65,15 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
     warn(&mut report, warnings);
 
     let settings = read_settings(sys, &mut report);
-    log::info!(
-        "{}: overlayfs={} ({}), root={}",
-        boot.program,
-        if settings.overlay { "yes" } else { "no" },
-        settings.origin("overlayfs").as_str(),
-        observe::spec_text(&settings)
+    note(
+        Level::Info,
+        &format!(
+            "{}: overlayfs={} ({}), root={}",
+            boot.program,
+            if settings.overlay { "yes" } else { "no" },
+            settings.origin("overlayfs").as_str(),
+            observe::spec_text(&settings)
+        ),
     );
     load_modules(sys, &mut report);
 
@@ -101,7 +106,10 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
             (None, Err(failure)) => failure,
         };
         let reason = failure.error.clone();
-        log::error!("{} mode cannot be reached: {reason}", mode.as_str());
+        note(
+            Level::Error,
+            &format!("{} mode cannot be reached: {reason}", mode.as_str()),
+        );
         report.failures.push(failure);
         match mode.degrade(settings.fail) {
             Some(lower) if facts.root.is_some() => mode = lower,
@@ -119,7 +127,7 @@ fn timed(sys: &mut dyn System, report: &mut Report, step: &str, before: u64) {
 
 fn warn(report: &mut Report, warnings: Vec<String>) {
     for warning in &warnings {
-        log::warn!("{warning}");
+        note(Level::Warn, warning);
     }
     report.warnings.extend(warnings);
 }
@@ -221,9 +229,9 @@ fn finish(
 ) -> Result<(), Errno> {
     report.microseconds = sys.now().saturating_sub(started);
     match mode {
-        Mode::Ram => log::info!("{}", report.summary()),
-        Mode::Writable => log::warn!("{}", report.summary()),
-        Mode::ReadOnly => log::error!("{}", report.summary()),
+        Mode::Ram => note(Level::Info, &report.summary()),
+        Mode::Writable => note(Level::Warn, &report.summary()),
+        Mode::ReadOnly => note(Level::Error, &report.summary()),
     }
     handover::write_report(sys, mode, done, report);
     handover::hand_over(sys, &done.inits)
@@ -232,13 +240,19 @@ fn finish(
 /// The last rung: a message that stays long enough to be read, then a restart.
 fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
     if ALLOW_SHELL && settings.fail == FailPolicy::Shell {
-        log::error!("no root could be mounted: {reason}; starting a shell");
+        note(
+            Level::Error,
+            &format!("no root could be mounted: {reason}; starting a shell"),
+        );
         if let Err(error) = sys.exec("/bin/sh") {
-            log::error!("cannot start /bin/sh: {error}");
+            note(Level::Error, &format!("cannot start /bin/sh: {error}"));
         }
     }
     let delay = settings.reboot_delay;
-    log::error!("no root could be mounted: {reason}; rebooting in {delay} s");
+    note(
+        Level::Error,
+        &format!("no root could be mounted: {reason}; rebooting in {delay} s"),
+    );
     let deadline = sys.now() + u64::from(delay) * 1_000_000;
     loop {
         let left = deadline.saturating_sub(sys.now()) / 1000;
@@ -248,6 +262,6 @@ fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
     }
     if let Err(error) = sys.reboot() {
         // Returning ends PID 1: the kernel panics, which restarts the board when panic= says so.
-        log::error!("cannot reboot: {error}");
+        note(Level::Error, &format!("cannot reboot: {error}"));
     }
 }

@@ -6,6 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::text::trim;
+
 /// One `name = value` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -21,16 +23,16 @@ pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<String>) {
     let mut warnings = Vec::new();
     let text = String::from_utf8_lossy(bytes);
     for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
+        let line = trim(line);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         match line.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => {
-                let value = value.trim();
+            Some((name, value)) if !trim(name).is_empty() => {
+                let value = trim(value);
                 let quoted = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
                 entries.push(Entry {
-                    name: name.trim().to_owned(),
+                    name: trim(name).to_owned(),
                     value: quoted.unwrap_or(value).to_owned(),
                 });
             }

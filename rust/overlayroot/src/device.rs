@@ -38,8 +38,8 @@ impl DeviceSpec {
             return Some(DeviceSpec::Label(label));
         }
         if let Some(uuid) = by("PARTUUID=", "/dev/disk/by-partuuid/") {
-            let (uuid, offset) = match uuid.split_once("/PARTNROFF=") {
-                Some((uuid, offset)) => (uuid, offset.parse().ok()?),
+            let (uuid, offset) = match uuid.split_once('/') {
+                Some((uuid, rest)) => (uuid, rest.strip_prefix("PARTNROFF=")?.parse().ok()?),
                 None => (uuid.as_str(), 0),
             };
             return Some(DeviceSpec::PartUuid(uuid.to_ascii_lowercase(), offset));
@@ -60,8 +60,10 @@ impl DeviceSpec {
         // The kernel's hexadecimal device number (new_decode_dev): minor bits 0-7 and 20-31, major 8-19.
         let number = u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()?;
         let major = (number >> 8) & 0xfff;
-        (major != 0)
-            .then(|| DeviceSpec::Number(major, (number & 0xff) | ((number >> 12) & 0xf_ff00)))
+        (major != 0).then_some(DeviceSpec::Number(
+            major,
+            (number & 0xff) | ((number >> 12) & 0xf_ff00),
+        ))
     }
 }
 
@@ -79,7 +81,9 @@ impl fmt::Display for DeviceSpec {
             DeviceSpec::Uuid(uuid) => ("UUID=", uuid),
             DeviceSpec::Label(label) => ("LABEL=", label),
             DeviceSpec::PartLabel(label) => ("PARTLABEL=", label),
-            DeviceSpec::Number(major, minor) => return write!(f, "{major}:{minor}"),
+            DeviceSpec::Number(major, minor) => {
+                return write!(f, "{}:{}", u64::from(*major), u64::from(*minor))
+            }
             DeviceSpec::PartUuid(uuid, offset) => {
                 f.write_str("PARTUUID=")?;
                 f.write_str(uuid)?;

@@ -36,7 +36,7 @@ impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
-            None => write!(f, "errno {}", self.0),
+            None => write!(f, "errno {}", self.0 as u64),
         }
     }
 }

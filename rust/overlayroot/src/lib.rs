@@ -27,4 +27,5 @@ pub mod settings;
 pub mod size;
 pub mod step;
 pub mod superblock;
+pub mod text;
 pub mod uevent;

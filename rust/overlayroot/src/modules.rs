@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! `overlayroot.modules` in the initramfs: kernel modules to load, in order.
 
+use crate::text::trim;
+
 /// One module: where it is, and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Module<'a> {
@@ -13,12 +15,12 @@ pub struct Module<'a> {
 /// The modules of a list: one a line, path then parameters; `#` starts a comment line.
 pub fn parse(list: &str) -> impl Iterator<Item = Module<'_>> {
     list.lines()
-        .map(str::trim)
+        .map(trim)
         .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        .map(|line| match line.split_once(char::is_whitespace) {
+        .map(|line| match line.split_once([' ', '\t']) {
             Some((path, parameters)) => Module {
                 path,
-                parameters: parameters.trim(),
+                parameters: trim(parameters),
             },
             None => Module {
                 path: line,

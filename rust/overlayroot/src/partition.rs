@@ -8,6 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
+use crate::text::push_hex;
 
 /// Most GPT entries that are read; tables have 128.
 const MAX_ENTRIES: u32 = 256;
@@ -116,7 +117,7 @@ fn mbr_table(disk: &mut dyn ReadAt, sector_size: u32, mbr: &[u8]) -> Vec<Partiti
     let signature = le32(mbr, 440).unwrap_or_default();
     let partition = |number: u32, start: u64, sectors: u64| Partition {
         number,
-        partuuid: format!("{signature:08x}-{number:02x}"),
+        partuuid: mbr_partuuid(signature, number),
         partlabel: None,
         start,
         sectors,
@@ -159,6 +160,14 @@ fn mbr_table(disk: &mut dyn ReadAt, sector_size: u32, mbr: &[u8]) -> Vec<Partiti
     found
 }
 
+fn mbr_partuuid(signature: u32, number: u32) -> String {
+    let mut text = String::new();
+    push_hex(&mut text, signature, 8);
+    text.push('-');
+    push_hex(&mut text, number, 2);
+    text
+}
+
 fn mbr_entry(sector: &[u8], slot: usize) -> Option<(u8, u64, u64)> {
     let at = 446 + 16 * slot;
     let (kind, start, sectors) = (
@@ -181,7 +190,7 @@ pub fn partition_name(disk: &str, number: u32) -> String {
     } else {
         ""
     };
-    format!("{disk}{p}{number}")
+    format!("{disk}{p}{}", u64::from(number))
 }
 
 /// CRC-32 as in Ethernet, bit by bit: it is used on a hundred bytes.
@@ -242,7 +251,8 @@ mod tests {
             start: 34,
             sectors: 2,
         };
-        assert_eq!(table(&mut &*disk, 512, Some(100)), [expected.clone()]);
+        let found = table(&mut &*disk, 512, Some(100));
+        assert_eq!(found, core::slice::from_ref(&expected));
         disk[530] ^= 1;
         assert_eq!(table(&mut &*disk, 512, Some(100)), [expected]);
         assert_eq!(table(&mut &*disk, 512, None), []);

@@ -22,7 +22,7 @@ pub struct Block {
 pub fn parse(text: &str) -> Vec<Block> {
     text.lines()
         .filter_map(|line| {
-            let mut fields = line.split_whitespace();
+            let mut fields = line.split_ascii_whitespace();
             Some(Block {
                 major: fields.next()?.parse().ok()?,
                 minor: fields.next()?.parse().ok()?,

@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn dirty_policies() {
         let dirty = State::Dirty("journal needs recovery");
-        let ram = |line: &str| plan(Mode::Ram, &settings(line), &ext4(dirty.clone()));
+        let ram = |line: &str| plan(Mode::Ram, &settings(line), &ext4(dirty));
         let replay = ram("").unwrap();
         assert!(!root_ways(&replay)[0].lock_device && replay.warnings.len() == 1);
         let frozen = ram("ofs-dirty=frozen").unwrap();

@@ -3,8 +3,9 @@
 //!
 //! Offsets are those of the kernel's on-disk structures; each function names its header.
 
-use alloc::format;
 use alloc::string::String;
+
+use crate::text::{is_blank, push_hex};
 
 /// Something to read from, such as a block device.
 pub trait ReadAt {
@@ -260,7 +261,11 @@ fn vfat(block: &[u8]) -> Option<Superblock> {
         return None;
     };
     let number = le32(block, serial)?;
-    let uuid = format!("{:04X}-{:04X}", number >> 16, number & 0xffff);
+    let mut uuid = String::new();
+    push_hex(&mut uuid, number >> 16, 4);
+    uuid.push('-');
+    push_hex(&mut uuid, number & 0xffff, 4);
+    uuid.make_ascii_uppercase();
     let label = text(block.get(label..label + 11)?).filter(|label| label != "NO NAME");
     Some(Superblock::new(
         FsType::Vfat,
@@ -274,7 +279,7 @@ fn vfat(block: &[u8]) -> Option<Superblock> {
 fn text(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.split(|&b| b == 0).next()?;
     let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end();
+    let text = text.trim_end_matches(is_blank);
     (!text.is_empty()).then(|| text.into())
 }
 
@@ -291,9 +296,7 @@ pub(crate) fn uuid_text(bytes: &[u8; 16]) -> String {
         if matches!(at, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
+        push_hex(&mut text, u32::from(*byte), 2);
     }
     text
 }

@@ -48,8 +48,6 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
         let argc = *stack;
         let argv = stack.add(1).cast::<*const c_char>();
         let envp = argv.add(argc + 1);
-        // rustix takes the vDSO from the auxiliary vector, without /proc.
-        rustix::param::init(envp.cast_mut().cast());
         crate::start(argc, argv, envp)
     };
     exit(status)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+# Everything that can be done here; `make` alone lists it. Output goes to build/ (or OVERLAYROOT_BUILD).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup init image boot demo test lint test-rust test-uml test-board clean distclean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install the Debian packages that builds and tests need (as root)
+	scripts/host-packages rust uml lint
+
+init: ## build the init for every architecture
+	scripts/host-packages rust
+	@for arch in armhf arm64 amd64; do scripts/build-init $$arch || exit 1; done
+
+test: ## every test that this machine can run
+	scripts/test
+
+lint: ## static checks
+	scripts/host-packages lint
+	scripts/lint
+
+test-rust: ## tests of the Rust code
+	scripts/host-packages rust
+	scripts/test rust
+
+clean: ## remove what was built, keep downloads
+	rm -rf build/cargo build/init
+
+distclean: ## remove build/ altogether
+	rm -rf build

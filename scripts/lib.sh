@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# Shared by the shell scripts of this folder: `. "$(dirname "$0")/lib.sh"`.
+
+# Top of the work tree, and where all output goes.
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=${OVERLAYROOT_BUILD:-$top/build}
+export OVERLAYROOT_BUILD=$build
+
+if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'
+else
+    bold='' red='' plain=''
+fi
+
+# say TEXT...: progress, on standard error, so that output can be piped.
+say() { printf '%s==>%s %s\n' "$bold" "$plain" "$*" >&2; }
+
+# die TEXT...: an error and its remedy; exit status 1.
+die() {
+    printf '%serror:%s %s\n' "$red" "$plain" "$*" >&2
+    exit 1
+}
+
+# lock NAME: one such job at a time; waits for the other one.
+lock() {
+    mkdir -p "$build/lock"
+    exec 9>"$build/lock/$1"
+    flock -n 9 || { say "waiting for another $1"; flock 9; }
+}
