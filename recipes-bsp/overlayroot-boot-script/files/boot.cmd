@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+# U-Boot script: boots with a protected root. For Boundary's and mainline's U-Boot on i.MX6.
+#
+# Files on the boot partition (the partition that this script is on):
+#   zImage, *.dtb         kernel and device trees
+#   overlayroot.cpio.gz   initramfs, a plain cpio archive without a U-Boot header
+#   overlayroot.env       written with the image: ofs_root= and other defaults of it
+#   uEnv.txt              optional, the owner's: any variable
+# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, also written with _; console, cma,
+#   bootargs, fdt_file or fdtfile, cmd_custom, as Boundary's own scripts have them.
+#
+# A name with a hyphen is never expanded here: newer shells read ${ofs-size} as "ofs, or else size".
+
+# Boundary's older U-Boot says dtype and disk, everything newer devtype and devnum.
+env exists devtype || setenv devtype ${dtype}
+env exists devnum || setenv devnum ${disk}
+env exists distro_bootpart || setenv distro_bootpart 1
+
+# Addresses: RAM of every i.MX6 starts at 0x10000000.
+env exists kernel_addr_r || setenv kernel_addr_r 0x12000000
+env exists fdt_addr_r || setenv fdt_addr_r 0x18000000
+env exists ramdisk_addr_r || setenv ramdisk_addr_r 0x18100000
+
+if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.env; then
+    env import -t ${ramdisk_addr_r} ${filesize}
+fi
+if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}uEnv.txt; then
+    env import -t ${ramdisk_addr_r} ${filesize}
+fi
+
+# ofs-NAME becomes ofs_NAME: written to memory as text, the hyphen replaced, read back.
+for name in size dirty fail; do
+    if env exists ofs-${name}; then
+        env export -t 0x17000000 ofs-${name}
+        mw.b 0x17000003 0x5f 1
+        env import -t 0x17000000 ${filesize}
+    fi
+done
+
+env exists overlayfs || setenv overlayfs yes
+env exists ofs_size || setenv ofs_size 20
+env exists ofs_root || setenv ofs_root /dev/mmcblk${devnum}p2
+env exists console || setenv console ttymxc1
+env exists baudrate || setenv baudrate 115200
+env exists fdtfile || setenv fdtfile imx6q-nitrogen6x.dtb
+env exists fdt_file || setenv fdt_file ${fdtfile}
+
+setenv ofs_args ${bootargs} console=${console},${baudrate} root=${ofs_root} rootwait panic=10
+setenv ofs_args ${ofs_args} overlayfs=${overlayfs} ofs-size=${ofs_size}
+if env exists ofs_dirty; then setenv ofs_args ${ofs_args} ofs-dirty=${ofs_dirty}; fi
+if env exists ofs_fail; then setenv ofs_args ${ofs_args} ofs-fail=${ofs_fail}; fi
+if env exists cma; then setenv ofs_args ${ofs_args} cma=${cma}; fi
+
+setenv ofs_ok yes
+if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}zImage; then true; else
+    echo "overlayroot: ERROR: no zImage on ${devtype} ${devnum}:${distro_bootpart}"
+    setenv ofs_ok no
+fi
+if load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${fdt_file}; then true; else
+    echo "overlayroot: ERROR: no ${fdt_file} on ${devtype} ${devnum}:${distro_bootpart} - set fdt_file to a file that is there"
+    setenv ofs_ok no
+fi
+if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.cpio.gz; then
+    setenv ofs_initrd ${ramdisk_addr_r}:${filesize}
+else
+    setenv ofs_initrd -
+    if test "${overlayfs}" = "no"; then
+        echo "overlayroot: WARNING: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the kernel mounts the root itself"
+    else
+        echo "overlayroot: ERROR: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be protected"
+        echo "overlayroot: not booting. Put the file back, or type: setenv overlayfs no, then: boot"
+        setenv ofs_ok no
+    fi
+fi
+
+if test "${ofs_ok}" = "yes"; then
+    setenv bootargs ${ofs_args}
+    if env exists cmd_custom; then
+        fdt addr ${fdt_addr_r}
+        fdt resize
+        run cmd_custom
+    fi
+    echo "overlayroot: overlayfs=${overlayfs} ofs-size=${ofs_size}"
+    bootz ${kernel_addr_r} ${ofs_initrd} ${fdt_addr_r}
+fi

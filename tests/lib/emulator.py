@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""An emulated i.MX6 board: QEMU's `sabrelite` with an unmodified SD image and Debian's U-Boot.
+
+Two quirks of the emulator are worked around here and nowhere else, so that images and U-Boot are those of
+a real board:
+
+* Its SD host controller drops commands while the three clock enable bits of SYS_CTRL are clear, which
+  real hardware ignores and U-Boot leaves so: one instruction of U-Boot is changed as it is loaded.
+* A DMA read that begins on a multiple of 512 KiB never ends: the load addresses are moved by 512 bytes,
+  by variables of U-Boot's environment.
+"""
+
+import os
+import pathlib
+import struct
+import subprocess
+import zlib
+from collections.abc import Mapping
+
+# U-Boot's environment in the SPI NOR flash (nitrogen6q_defconfig: CONFIG_ENV_OFFSET, CONFIG_ENV_SIZE).
+NOR_SIZE, ENV_OFFSET, ENV_SIZE = 2 << 20, 0xC0000, 0x2000
+
+# Thumb code of esdhc_set_clock(): `bic r3, r3, #15` becomes `orr r3, r3, #7`.
+CLOCK_CODE = bytes.fromhex("6ff30f1344ea06241c43ec62")
+CLOCK_PATCH = bytes.fromhex("43f0070344ea06241c43ec62")
+
+# What this board's environment says besides the defaults of its U-Boot.
+QUIRKS = {
+    "kernel_addr_r": "0x12000200",
+    "ramdisk_addr_r": "0x14000200",
+    "fdt_addr_r": "0x18000200",
+    "scriptaddr": "0x11000200",
+    # The card is in the fourth slot, the only one that the emulator has.
+    "bootcmd_mmc3": "devnum=3; run mmc_boot",
+    "boot_targets": "mmc3",
+    "fdt_file": "imx6q-sabrelite.dtb",
+    # No USB to wait for, and time to stop it.
+    "preboot": "",
+    "bootdelay": "2",
+    # Drivers that take minutes to load under emulation, for hardware that is not there.
+    "bootargs": "modprobe.blacklist=etnaviv,imx_ipu_v3,imxdrm,imx_ldb,dw_hdmi_imx,parallel_display,"
+    "panel_simple,coda_vpu,imx_media_common,imx6_media,imx6_media_csi,imx6_mipi_csi2,video_mux,ov5640,caam,"
+    "snd_soc_sgtl5000,snd_soc_fsl_ssi,snd_soc_fsl_asoc_card,snd_soc_imx_audmux,flexcan,imx_thermal,"
+    "imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,ahci_imx,fec,pwm_imx27",
+}
+
+
+class EmulatorError(Exception):
+    """Something that the emulator needs is missing or not as expected."""
+
+
+def default_environment(u_boot: bytes) -> dict[str, str]:
+    """The environment compiled into a U-Boot image: `name=value` strings, ended by an empty one."""
+    at = u_boot.find(b"bootcmd=")
+    start = u_boot.rfind(b"\0\0", 0, at) + 2
+    end = u_boot.find(b"\0\0", at)
+    if at < 0 or end < 0:
+        raise EmulatorError("this U-Boot has no default environment")
+    words = u_boot[start:end].lstrip(b"\0").decode().split("\0")
+    return dict(word.split("=", 1) for word in words)
+
+
+def pack_environment(environment: Mapping[str, str]) -> bytes:
+    """U-Boot's format: CRC-32 of the rest, then the strings, sorted (include/env_internal.h)."""
+    words = (f"{name}={value}\0".encode() for name, value in sorted(environment.items()) if value)
+    data = b"".join(words).ljust(ENV_SIZE - 4, b"\0")
+    if len(data) != ENV_SIZE - 4:
+        raise EmulatorError(f"the environment has more than {ENV_SIZE} bytes")
+    return struct.pack("<I", zlib.crc32(data)) + data
+
+
+def unpack_environment(block: bytes) -> dict[str, str]:
+    """Reads what `pack_environment` wrote; a wrong checksum is an error."""
+    (crc,) = struct.unpack_from("<I", block)
+    if crc != zlib.crc32(block[4:ENV_SIZE]):
+        raise EmulatorError("the checksum of U-Boot's environment is wrong")
+    words = block[4:ENV_SIZE].split(b"\0\0")[0].decode().split("\0")
+    return dict(word.split("=", 1) for word in words if word)
+
+
+class Board:
+    """A board in a folder: its SD card, its NOR flash, its U-Boot."""
+
+    def __init__(self, folder: pathlib.Path, image: pathlib.Path) -> None:
+        """Makes the board anew: the card is a copy of `image`, the flash holds U-Boot's defaults."""
+        qemu, u_boot = os.environ.get("OVERLAYROOT_QEMU"), os.environ.get("OVERLAYROOT_U_BOOT")
+        if not qemu or not u_boot:
+            raise EmulatorError('OVERLAYROOT_QEMU is not set; eval "$(scripts/emulator-files)"')
+        self.qemu = qemu
+        self.card, self.flash = folder / "sd.img", folder / "spi.img"
+        self.u_boot = folder / "u-boot.imx"
+        folder.mkdir(parents=True, exist_ok=True)
+        code = pathlib.Path(u_boot).read_bytes()
+        if code.count(CLOCK_CODE) != 1:
+            raise EmulatorError(f"{u_boot}: the code of esdhc_set_clock() is not the expected one")
+        self.u_boot.write_bytes(code.replace(CLOCK_CODE, CLOCK_PATCH))
+        self.defaults = default_environment(code)
+        flash = bytearray(b"\xff" * NOR_SIZE)
+        flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = pack_environment(self.defaults | QUIRKS)
+        self.flash.write_bytes(flash)
+        self.insert(image)
+
+    def insert(self, image: pathlib.Path) -> None:
+        """Puts a copy of `image` in; the size of an emulated card must be a power of two."""
+        subprocess.run(["cp", "--sparse=always", image, self.card], check=True)
+        size = self.card.stat().st_size
+        os.truncate(self.card, 1 << (size - 1).bit_length())
+
+    def environment(self) -> dict[str, str]:
+        """U-Boot's environment as it is in the flash now."""
+        return unpack_environment(self.flash.read_bytes()[ENV_OFFSET:])
+
+    def set_environment(self, **changes: str) -> None:
+        """Changes the environment in the flash while the board is off; an empty value removes."""
+        flash = bytearray(self.flash.read_bytes())
+        block = pack_environment(self.environment() | changes)
+        flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = block
+        self.flash.write_bytes(flash)
+
+    def argv(self) -> list[str]:
+        """The command that switches the board on, with its console on standard input and output."""
+        return [
+            *(self.qemu, "-M", "sabrelite", "-m", "1G", "-smp", "1", "-nic", "none"),
+            # The console is the second serial port, ttymxc1.
+            *("-display", "none", "-monitor", "none", "-serial", "null", "-serial", "stdio"),
+            *("-device", f"loader,file={self.u_boot},addr=0x177ff400,force-raw=on"),
+            *("-device", "loader,addr=0x17800000,cpu-num=0"),
+            *("-drive", f"if=mtd,format=raw,file={self.flash}"),
+            # A write is on the card when the guest is told so: a cut leaves what a real card would have.
+            *("-drive", f"if=none,id=card,format=raw,file={self.card},cache=directsync"),
+            *("-device", "sd-card,drive=card"),
+        ]
