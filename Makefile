@@ -15,6 +15,16 @@ init: ## build the init for every architecture
 	scripts/host-packages rust
 	@for arch in armhf arm64 amd64; do scripts/build-init $$arch || exit 1; done
 
+image: ## build the SD image (build/image)
+	scripts/host-packages rust image
+	scripts/build-image
+
+boot: ## console of an emulated board with that image
+	scripts/board
+
+demo: ## build everything, boot it, pull the plug, and show that nothing happened
+	scripts/demo
+
 test: ## every test that this machine can run
 	scripts/test
 
@@ -23,11 +33,22 @@ lint: ## static checks
 	scripts/lint
 
 test-rust: ## tests of the Rust code
-	scripts/host-packages rust
 	scripts/test rust
 
-clean: ## remove what was built, keep downloads
-	rm -rf build/cargo build/init
+test-uml: ## scenarios on a real kernel in User-Mode Linux
+	scripts/test uml
 
-distclean: ## remove build/ altogether
+test-board: ## end to end on the emulated board
+	scripts/test board
+
+clean: ## remove what was built, keep downloads
+	rm -rf build/cargo build/init build/image build/demo build/board build/test
+
+disttest-uml: ## scenarios on a real kernel in User-Mode Linux
+	scripts/test uml
+
+test-board: ## end to end on the emulated board
+	scripts/test board
+
+clean: ## remove build/ altogether
 	rm -rf build

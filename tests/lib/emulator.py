@@ -10,10 +10,12 @@ a real board:
   by variables of U-Boot's environment.
 """
 
+import hashlib
 import os
 import pathlib
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Mapping
 
@@ -81,12 +83,15 @@ def unpack_environment(block: bytes) -> dict[str, str]:
 class Board:
     """A board in a folder: its SD card, its NOR flash, its U-Boot."""
 
-    def __init__(self, folder: pathlib.Path, image: pathlib.Path) -> None:
-        """Makes the board anew: the card is a copy of `image`, the flash holds U-Boot's defaults."""
-        qemu, u_boot = os.environ.get("OVERLAYROOT_QEMU"), os.environ.get("OVERLAYROOT_U_BOOT")
-        if not qemu or not u_boot:
-            raise EmulatorError('OVERLAYROOT_QEMU is not set; eval "$(scripts/emulator-files)"')
-        self.qemu = qemu
+    def __init__(self, folder: pathlib.Path, image: pathlib.Path, *, fresh: bool = True) -> None:
+        """Makes the board anew, or takes up what `folder` holds: then `image` may be newer than its card.
+
+        OVERLAYROOT_QEMU and OVERLAYROOT_U_BOOT say where the programs are (`scripts/board-env`).
+        """
+        try:
+            self.qemu, u_boot = os.environ["OVERLAYROOT_QEMU"], os.environ["OVERLAYROOT_U_BOOT"]
+        except KeyError as missing:
+            raise EmulatorError(f'{missing} is not set; eval "$(scripts/board-env)"') from missing
         self.card, self.flash = folder / "sd.img", folder / "spi.img"
         self.u_boot = folder / "u-boot.imx"
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,9 +99,10 @@ class Board:
         if code.count(CLOCK_CODE) != 1:
             raise EmulatorError(f"{u_boot}: the code of esdhc_set_clock() is not the expected one")
         self.u_boot.write_bytes(code.replace(CLOCK_CODE, CLOCK_PATCH))
-        self.defaults = default_environment(code)
+        if not fresh and self.card.exists() and self.card.stat().st_mtime > image.stat().st_mtime:
+            return
         flash = bytearray(b"\xff" * NOR_SIZE)
-        flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = pack_environment(self.defaults | QUIRKS)
+        flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = pack_environment(default_environment(code) | QUIRKS)
         self.flash.write_bytes(flash)
         self.insert(image)
 
@@ -117,12 +123,26 @@ class Board:
         flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = block
         self.flash.write_bytes(flash)
 
-    def argv(self) -> list[str]:
-        """The command that switches the board on, with its console on standard input and output."""
+    def root_hash(self) -> str:
+        """SHA-256 of the card's second partition (DOS partition table); for a board that is off."""
+        with self.card.open("rb") as card:
+            start, length = struct.unpack_from("<II", card.read(512), 446 + 16 + 8)
+            card.seek(start * 512)
+            digest, left = hashlib.sha256(), length * 512
+            while left:
+                block = card.read(min(left, 1 << 20))
+                if not block:
+                    raise EmulatorError(f"{self.card} ends within its second partition")
+                digest.update(block)
+                left -= len(block)
+        return digest.hexdigest()
+
+    def argv(self, console: str = "stdio") -> list[str]:
+        """The command that switches the board on; `console` is QEMU's word for where its console goes."""
         return [
             *(self.qemu, "-M", "sabrelite", "-m", "1G", "-smp", "1", "-nic", "none"),
             # The console is the second serial port, ttymxc1.
-            *("-display", "none", "-monitor", "none", "-serial", "null", "-serial", "stdio"),
+            *("-display", "none", "-serial", "null", "-serial", console),
             *("-device", f"loader,file={self.u_boot},addr=0x177ff400,force-raw=on"),
             *("-device", "loader,addr=0x17800000,cpu-num=0"),
             *("-drive", f"if=mtd,format=raw,file={self.flash}"),
@@ -130,3 +150,16 @@ class Board:
             *("-drive", f"if=none,id=card,format=raw,file={self.card},cache=directsync"),
             *("-device", "sd-card,drive=card"),
         ]
+
+
+def main() -> None:
+    """The interactive console; arguments: folder of the board, `--fresh`."""
+    image = pathlib.Path(os.environ["OVERLAYROOT_IMAGE"])
+    board = Board(pathlib.Path(sys.argv[1]), image, fresh="--fresh" in sys.argv)
+    print("Ctrl-A X pulls the plug; any key within two seconds stops at U-Boot's prompt.", flush=True)
+    command = board.argv("mon:stdio")
+    os.execv(command[0], command)  # noqa: S606 # the emulator takes over
+
+
+if __name__ == "__main__":
+    main()

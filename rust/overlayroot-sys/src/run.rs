@@ -180,7 +180,8 @@ fn load_modules(sys: &mut dyn System, report: &mut Report) {
         };
         let took = sys.now().saturating_sub(before);
         report.step(format!("load {}", module.path), took, result);
-        if let Err(error) = result {
+        // ENODEV is a module for hardware that this board does not have.
+        if let Err(error) = result.or_else(|e| if e == Errno::ENODEV { Ok(()) } else { Err(e) }) {
             warn(
                 report,
                 [format!("cannot load {}, continuing: {error}", module.path)].into(),

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""The board of these tests, and what a failure shows."""
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from labgrid_board import BoardStrategy, Status
+
+
+class System:
+    """A booted system, asked by its shell."""
+
+    def __init__(self, strategy: BoardStrategy) -> None:
+        """The system that `strategy` has booted."""
+        self.strategy = strategy
+
+    def run(self, command: str, *, timeout: int = 60) -> str:
+        """Output of a command that must succeed."""
+        return "\n".join(self.strategy.shell.run_check(command, timeout=timeout))
+
+    def mount(self, target: str) -> dict[str, str]:
+        """A line of the mount table: `fstype`, `source`, and `options` as a list."""
+        shown = json.loads(self.run(f"findmnt --json --output FSTYPE,SOURCE,OPTIONS {target}"))
+        mount = shown["filesystems"][-1]
+        mount["options"] = mount["options"].split(",")
+        return mount
+
+    def report(self) -> dict:
+        """What the init reported of this boot."""
+        return json.loads(
+            self.run("cat /mnt/root-RW/report.json 2>/dev/null || cat /run/overlayroot/report.json")
+        )
+
+    def command_line(self) -> list[str]:
+        """Words of the kernel command line."""
+        return self.run("cat /proc/cmdline").split()
+
+    def settle(self) -> None:
+        """Waits until udev has loaded the drivers, of which one is the SPI NOR flash's."""
+        self.run("udevadm settle --timeout=120; test -e /dev/mtd0", timeout=150)
+
+
+@pytest.fixture(scope="session")
+def board(strategy: BoardStrategy) -> Iterator[BoardStrategy]:
+    """The board; it is off when the tests are done."""
+    yield strategy
+    strategy.cut_power()
+
+
+@pytest.fixture
+def system(board: BoardStrategy) -> System:
+    """The system on the board; the test boots it."""
+    return System(board)
+
+
+@pytest.fixture
+def card(board: BoardStrategy) -> Iterator[pathlib.Path]:
+    """The emulated card while the board is off; what the test changes on its boot partition stays."""
+    board.transition(Status.off)
+    yield board.emulated.card
+
+
+def mtools(command: str, card: pathlib.Path, *arguments: str) -> None:
+    """Runs an mtools command on the boot partition, which begins at 4 MiB."""
+    subprocess.run([command, "-i", f"{card}@@4M", *arguments], check=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator:
+    """A failure shows the end of the console and the mount table."""
+    report = yield
+    strategy = getattr(item, "funcargs", {}).get("board")
+    if report.when == "call" and report.failed and strategy is not None:
+        if strategy.emulated:
+            console = strategy.emulated.card.with_name("console.log").read_bytes()[-6000:]
+            report.sections.append(("console", console.decode(errors="replace").replace("\r", "")))
+        if strategy.status == Status.shell:
+            try:
+                mounts = "\n".join(strategy.shell.run("cat /proc/mounts")[0])
+            except Exception as error:  # whatever a broken board raises
+                mounts = f"cannot be read: {error}"
+            report.sections.append(("mount table", mounts))
+        # The next test begins with the power off.
+        strategy.cut_power()
+    return report

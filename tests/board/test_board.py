@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""The whole chain on a board: U-Boot's environment, command line, overlay, and the plug that is pulled.
+
+Each test leaves a board behind that boots protected. They run in order: a boot that one test has made is
+used by the next where it can be, as a boot takes 40 s under emulation.
+"""
+
+import re
+
+import pytest
+from conftest import System, mtools
+from labgrid_board import BoardStrategy, Status
+
+
+def assert_protected(system: System, size: str) -> None:
+    """`/` is RAM over the read-only root, and everything that says so agrees."""
+    assert system.strategy.verdict.startswith("protected: / is RAM over read-only /dev/mmcblk")
+    root, lower, ram = (system.mount(m) for m in ("/", "/mnt/root-RO", "/mnt/root-RW"))
+    assert root["fstype"] == "overlay"
+    assert {
+        "lowerdir=/mnt/root-RO",
+        "upperdir=/mnt/root-RW/upper",
+        "workdir=/mnt/root-RW/work",
+    } <= set(root["options"])
+    assert (lower["fstype"], "ro" in lower["options"]) == ("ext4", True)
+    assert (ram["fstype"], "rw" in ram["options"]) == ("tmpfs", True)
+    report = system.report()
+    assert (report["wanted"], report["reached"], report["protected"]) == ("ram", "ram", True)
+    assert report["root"]["device"] == lower["source"]
+    assert {"overlayfs=yes", f"ofs-size={size}"} <= set(system.command_line())
+    origins = {setting["name"]: setting for setting in report["settings"]}
+    assert origins["ofs-size"] == {"name": "ofs-size", "value": size, "origin": "command line"}
+
+
+def assert_writable(system: System) -> None:
+    """`/` is the card itself."""
+    assert system.strategy.verdict.startswith("NOT PROTECTED: / is writable (/dev/mmcblk")
+    root = system.mount("/")
+    assert (root["fstype"], "rw" in root["options"]) == ("ext4", True)
+    assert system.report()["reached"] == "writable"
+
+
+def test_environment_reaches_the_overlay(board: BoardStrategy, system: System) -> None:
+    board.boot(ofs__size="64M")
+    assert_protected(system, "64M")
+    assert "size=65536k" in system.mount("/mnt/root-RW")["options"]
+
+
+def test_system_is_in_order(board: BoardStrategy, system: System) -> None:
+    board.transition(Status.shell)
+    assert system.run("systemctl is-system-running --wait", timeout=200) == "running"
+    fstab = system.run("cat /etc/fstab")
+    assert fstab.startswith("# overlayroot: this copy of /etc/fstab lives in RAM.")
+    active = [line.split()[1] for line in fstab.splitlines() if line and not line.startswith("#")]
+    assert active == ["/mnt/root-RO", "/boot/firmware"]
+    assert "/mnt/root-RO" not in system.run("cat /mnt/root-RO/etc/fstab")
+    log = system.run("dmesg")
+    assert board.verdict in log
+
+
+def test_lower_is_opened_and_closed_as_in_the_article(board: BoardStrategy, system: System) -> None:
+    board.transition(Status.shell)
+    system.run("mount -o remount,rw /mnt/root-RO")
+    system.run("echo kept > /mnt/root-RO/etc/article && sync")
+    system.run("mount -o remount,ro /mnt/root-RO")
+    assert "ro" in system.mount("/mnt/root-RO")["options"]
+    board.transition(Status.off)
+    before = board.root_hash()
+    board.transition(Status.shell)
+    assert system.run("cat /etc/article") == "kept"
+    board.transition(Status.off)
+    assert board.root_hash() == before
+
+
+def test_plug_pulled_while_writing(board: BoardStrategy, system: System) -> None:
+    board.transition(Status.off)
+    before = board.root_hash()
+    board.transition(Status.shell)
+    system.run("echo lost > /etc/lost; rm /etc/hostname; mkdir /srv/data")
+    board.console.sendline(
+        "while :; do head -c 4000000 /dev/urandom > /srv/data/x; sync; rm /srv/data/x; echo rou''nd; done"
+    )
+    for _ in range(5):
+        board.console.expect("round", timeout=120)
+    board.cut_power()
+    assert board.root_hash() == before
+    board.transition(Status.shell)
+    assert system.run("cat /etc/hostname") == "overlayroot"
+    assert system.run("ls /etc/lost /srv/data 2>&1; true").count("No such file") == 2
+
+
+def test_one_writable_boot(board: BoardStrategy, system: System) -> None:
+    board.transition(Status.off)
+    before = board.root_hash()
+    board.boot(overlayfs="no")
+    assert_writable(system)
+    system.run("echo maintenance > /etc/maintenance; sync")
+    board.cut_power()
+    # The positive control of the test above: an unprotected root does change, and is left dirty.
+    assert board.root_hash() != before
+    board.transition(Status.shell)
+    assert_protected(system, "20")
+    assert system.run("cat /etc/maintenance") == "maintenance"
+    report = system.report()
+    assert report["root"]["state"] == "dirty"
+    assert any("the kernel repairs it now" in warning for warning in report["warnings"])
+
+
+def test_environment_is_changed_for_good(board: BoardStrategy, system: System) -> None:
+    board.transition(Status.uboot)
+    board.uboot.run_check("setenv overlayfs no")
+    board.uboot.run_check("saveenv")
+    board.transition(Status.shell)
+    assert_writable(system)
+    system.settle()
+    assert system.run("fw_printenv overlayfs") == "overlayfs=no"
+    system.run("fw_setenv overlayfs yes; fw_setenv ofs_size 10%")
+    board.reboot()
+    assert_protected(system, "10%")
+    total = int(re.search(r"MemTotal: *(\d+) kB", system.run("cat /proc/meminfo")).group(1))
+    size = next(o for o in system.mount("/mnt/root-RW")["options"] if o.startswith("size="))
+    assert int(size[5:-1]) == pytest.approx(total / 10, abs=4)
+
+
+@pytest.mark.lg_feature("card")
+def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
+    mtools("mren", card, "::overlayroot.cpio.gz", "::away.gz")
+    try:
+        board.transition(Status.uboot)
+        board.uboot.boot()
+        board.console.expect(r"ERROR: no overlayroot.cpio.gz on mmc \d:1: the root cannot be protected")
+        board.console.expect("not booting. Put the file back, or type: setenv overlayfs no, then: boot")
+        # It is back at the prompt: nothing was booted.
+        board.console.expect("=> ", timeout=60)
+    finally:
+        board.cut_power()
+        mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
+
+
+def test_corrupt_environment_protects(board: BoardStrategy, system: System) -> None:
+    board.transition(Status.uboot)
+    # What a cut during saveenv may leave: half of the environment's flash erased.
+    for command in ("sf probe", "sf erase 0xC0000 0x1000"):
+        board.uboot.run_check(command)
+    board.cut_power()
+    board.target.activate(board.console)
+    board.power.on()
+    board.console.expect("bad CRC, using default environment", timeout=30)
+    board.target.activate(board.uboot)
+    board.status = Status.uboot
+    board.default_environment()
+    board.boot()
+    assert_protected(system, "20")
+    board.transition(Status.uboot)
+    board.default_environment()
+    board.uboot.run_check("saveenv")
