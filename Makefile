@@ -44,11 +44,5 @@ test-board: ## end to end on the emulated board
 clean: ## remove what was built, keep downloads
 	rm -rf build/cargo build/init build/image build/demo build/board build/test
 
-disttest-uml: ## scenarios on a real kernel in User-Mode Linux
-	scripts/test uml
-
-test-board: ## end to end on the emulated board
-	scripts/test board
-
-clean: ## remove build/ altogether
+distclean: ## remove build/ altogether
 	rm -rf build

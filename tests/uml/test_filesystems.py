@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Every file system that a root may have."""
+
+import pytest
+import uml
+from conftest import Rig, assert_degraded, assert_protected, assert_writable
+
+
+@pytest.mark.parametrize(
+    ("fstype", "modules", "size"),
+    [
+        ("ext2", [], 24),
+        ("ext3", [], 24),
+        ("ext4", [], 24),
+        ("squashfs", ["squashfs"], 0),
+        ("erofs", ["erofs"], 0),
+        ("f2fs", ["f2fs"], 64),
+        ("btrfs", [], 128),
+    ],
+)
+def test_protected(rig: Rig, fstype: str, modules: list[str], size: int) -> None:
+    disk = rig.root(fstype=fstype, size=size)
+    initrd = rig.initramfs(modules=[*modules, "overlay"])
+    boot = rig.boot_unchanged("root=/dev/ubda", disk, initrd=initrd)
+    assert_protected(boot, fstype=fstype)
+    expected = "read-only format" if fstype in ("squashfs", "erofs") else "clean"
+    assert boot.report["root"]["state"] == expected
+    assert boot.script == "x"
+    assert boot.report["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("fstype", "modules", "size", "root"),
+    [
+        ("squashfs", ["squashfs"], 0, "/dev/ubda"),
+        ("erofs", ["erofs"], 0, f"UUID={uml.UUID}"),
+        ("f2fs", ["f2fs"], 64, "LABEL=ROOT"),
+        ("btrfs", [], 128, "LABEL=ROOT"),
+        ("btrfs", [], 128, f"UUID={uml.UUID}"),
+        ("ext2", [], 24, f"UUID={uml.UUID}"),
+    ],
+)
+def test_found_by_superblock(rig: Rig, fstype: str, modules: list[str], size: int, root: str) -> None:
+    disk = rig.root(fstype=fstype, size=size)
+    boot = rig.boot_unchanged(
+        f"root={root}", disk, initrd=rig.initramfs(modules=[*modules, "overlay"]), script="echo ok"
+    )
+    assert_protected(boot, fstype=fstype)
+
+
+def test_vfat_cannot_be_a_lower(rig: Rig) -> None:
+    """Overlayfs refuses case-insensitive file systems: the board comes up read-only and says why."""
+    disk = rig.root(fstype="vfat")
+    initrd = rig.initramfs(modules=["fat", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "overlay"])
+    boot = rig.boot_unchanged("root=LABEL=ROOT", disk, initrd=initrd)
+    assert_degraded(boot)
+    assert boot.report["root"]["fstype"] == "vfat"
+
+
+@pytest.mark.parametrize("compression", ["gzip", "xz", "zstd"])
+def test_squashfs_compressions(rig: Rig, compression: str) -> None:
+    disk = rig.root(fstype="squashfs", options=["-comp", compression])
+    boot = rig.boot_unchanged(
+        "root=/dev/ubda", disk, initrd=rig.initramfs(modules=["squashfs", "overlay"])
+    )
+    assert_protected(boot, fstype="squashfs")
+
+
+@pytest.mark.parametrize(
+    ("fstype", "features"),
+    [("ext4", "^has_journal"), ("ext4", "metadata_csum,64bit"), ("ext4", "^metadata_csum,^64bit,^extent")],
+)
+def test_ext4_features(rig: Rig, fstype: str, features: str) -> None:
+    disk = rig.root(fstype=fstype, options=["-O", features])
+    assert_protected(rig.boot_unchanged("root=LABEL=ROOT", disk))
+
+
+def test_positive_control(rig: Rig) -> None:
+    """The same system, not protected: its disk changes. A rig that saw no difference would prove nothing."""
+    disk = rig.root()
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda overlayfs=no", [disk], script="echo x > /etc/new; sync")
+    assert_writable(boot)
+    assert uml.sha256(disk) != before
+
+
+def test_format_that_is_never_writable(rig: Rig) -> None:
+    disk = rig.root(fstype="squashfs")
+    boot = rig.boot(
+        "root=/dev/ubda overlayfs=no", [disk], rig.initramfs(modules=["squashfs", "overlay"])
+    )
+    assert "a squashfs root cannot be written; write a new image instead" in boot.console
+    assert boot.verdict.startswith("error: DEGRADED: / is the plain read-only root (/dev/ubda, squashfs)")
+
+
+@pytest.mark.parametrize("line", ["rootfstype=ext3", "rootfstype=nonsense", "rootflags=rubbish"])
+def test_wrong_type_or_flags_do_not_stop_the_board(rig: Rig, line: str) -> None:
+    boot = rig.boot_unchanged(f"root=/dev/ubda {line}")
+    assert_protected(boot)
+    assert any(step["errno"] for step in boot.report["steps"])
+
+
+def test_rootfstype_and_flags_are_used(rig: Rig) -> None:
+    boot = rig.boot_unchanged("root=/dev/ubda rootfstype=ext4 rootflags=noatime,commit=77")
+    assert "commit=77" in boot.mounts["/mnt/root-RO"][2]
+
+
+def test_write_protected_media(rig: Rig) -> None:
+    disk = rig.root()
+    boot = rig.boot("root=LABEL=ROOT", [f"r:{disk}"], script="echo x > /etc/new; cat /etc/new")
+    assert_protected(boot)
+    assert boot.script == "x"
+
+
+def test_writable_boot_from_write_protected_media(rig: Rig) -> None:
+    boot = rig.boot("root=LABEL=ROOT overlayfs=no", [f"r:{rig.root()}"])
+    assert boot.verdict.startswith("error: DEGRADED: / is the plain read-only root (/dev/ubda, ext4)")
