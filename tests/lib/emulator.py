@@ -39,11 +39,13 @@ QUIRKS = {
     # No USB to wait for, and time to stop it.
     "preboot": "",
     "bootdelay": "2",
-    # Drivers that take minutes to load under emulation, for hardware that is not there.
+    # Drivers that take minutes to load under emulation, for hardware that is not there. And the emulated
+    # watchdog, once started, forgets how to reset the board at a reboot: systemd must not start it.
     "bootargs": "modprobe.blacklist=etnaviv,imx_ipu_v3,imxdrm,imx_ldb,dw_hdmi_imx,parallel_display,"
     "panel_simple,coda_vpu,imx_media_common,imx6_media,imx6_media_csi,imx6_mipi_csi2,video_mux,ov5640,caam,"
     "snd_soc_sgtl5000,snd_soc_fsl_ssi,snd_soc_fsl_asoc_card,snd_soc_imx_audmux,flexcan,imx_thermal,"
-    "imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,ahci_imx,fec,pwm_imx27",
+    "imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,ahci_imx,fec,pwm_imx27 "
+    "systemd.watchdog_device=/dev/none",
 }
 
 

@@ -38,10 +38,10 @@ for report in /mnt/root-RW/report.json /run/overlayroot/report.json; do
     busybox [ ! -e $report ] || section report busybox cat $report
 done
 if busybox [ -b /dev/ubdh ]; then
-    section script busybox sh -c "$(busybox tr -d '\\000' </dev/ubdh)"
+    section script busybox sh -c "$(busybox tr -d '\\000' </dev/ubdh)" </dev/null
 fi
 section end busybox true
-busybox poweroff -f
+busybox poweroff -n -f
 """
 
 FSTAB = """# the original
@@ -106,7 +106,7 @@ def disk(
         match fstype:
             case "ext2" | "ext3" | "ext4":
                 run(
-                    *(f"mke2fs", "-q", "-t", fstype, "-L", label, "-U", uuid, "-d", folder),
+                    *("mke2fs", "-q", "-t", fstype, "-L", label, "-U", uuid, "-d", folder),
                     *("-E", "root_owner=0:0", *options, path),
                 )
             case "squashfs":

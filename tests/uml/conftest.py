@@ -87,7 +87,7 @@ def assert_gave_up(boot: uml.Boot, reason: str) -> None:
     assert boot.verdict.endswith("rebooting in 1 s")
     assert boot.sections == {}
     assert "reboot: Restarting system" in boot.console
-    assert "panic" not in boot.console
+    assert "Kernel panic" not in boot.console
 
 
 @pytest.fixture(scope="session")

@@ -31,19 +31,28 @@ pub struct Done {
     pub overlay: Option<OverlayReport>,
     /// Programs to start, the preferred one first; paths in the new root.
     pub inits: Vec<String>,
-    /// Mount points that this plan made, in order.
-    mounts: Vec<String>,
+    /// What this plan mounted, in order.
+    mounts: Vec<Mounted>,
+}
+
+/// A mount of ours.
+#[derive(Debug)]
+struct Mounted {
+    /// Where the plan wanted it.
+    target: String,
+    /// Where it is now.
+    now_at: String,
 }
 
 impl Done {
     /// Where the report goes: the RAM layer, or /run in the new root.
     pub fn report_dir(&self, mode: Mode) -> Option<String> {
         let place = if mode == Mode::Ram { RAM } else { RUN };
-        let mount = self.mounts.iter().find(|mount| mount.ends_with(place))?;
+        let mount = self.mounts.iter().find(|mount| mount.target == place)?;
         Some(if mode == Mode::Ram {
-            mount.clone()
+            mount.now_at.clone()
         } else {
-            format!("{mount}/overlayroot")
+            format!("{}/overlayroot", mount.now_at)
         })
     }
 }
@@ -92,10 +101,10 @@ fn explain(step: &Step, error: Errno) -> String {
         (Step::MountOverlay { .. }, Errno::ENODEV) => {
             "; the kernel has no overlay file system: enable CONFIG_OVERLAY_FS (OVERLAYFS_FS on 3.10 kernels)"
         }
-        (Step::MountRoot { .. }, Errno::ENODEV) => {
-            "; the kernel has no driver for this file system, or its module is not in the initramfs"
+        (Step::MountRoot { .. }, Errno::ENODEV | Errno::ENOENT) => {
+            "; the kernel has no driver for this file system, or a module that it needs is not in the initramfs"
         }
-        (Step::MountRoot { .. }, Errno::EINVAL | Errno::EUCLEAN) => {
+        (Step::MountRoot { .. }, Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG) => {
             "; check rootfstype= and rootflags=, or repair the file system"
         }
         (Step::MountRoot { .. }, Errno::EROFS | Errno::EACCES) => {
@@ -130,7 +139,7 @@ impl Execution<'_> {
     }
 
     fn undo(&mut self) {
-        while let Some(target) = self.done.mounts.pop() {
+        while let Some(Mounted { now_at: target, .. }) = self.done.mounts.pop() {
             let started = self.sys.now();
             let result = self.sys.unmount(&target);
             self.record(format!("undo: unmount {target}"), started, result);
@@ -141,7 +150,10 @@ impl Execution<'_> {
     }
 
     fn mounted(&mut self, target: &str) {
-        self.done.mounts.push(target.to_owned());
+        self.done.mounts.push(Mounted {
+            target: target.to_owned(),
+            now_at: target.to_owned(),
+        });
     }
 
     fn step(&mut self, step: &Step) -> Result<()> {
@@ -183,8 +195,8 @@ impl Execution<'_> {
             Step::Move { from, root } => {
                 let to = resolve(self.sys, root, from, Missing::MakeDir)?;
                 self.sys.move_mount(from, &to)?;
-                if let Some(mount) = self.done.mounts.iter_mut().find(|m| m == from) {
-                    *mount = to;
+                if let Some(mount) = self.done.mounts.iter_mut().find(|m| m.target == *from) {
+                    mount.now_at = to;
                 }
                 Ok(())
             }

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""A root whose journal needs recovery: the plug was pulled during a writable boot."""
+
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+import uml
+from conftest import Rig, assert_degraded, assert_protected
+
+WRITE = "echo new > /etc/new; sync; echo newer > /etc/new; sync"
+ORPHAN = "exec 4>/orphan; echo x >&4; rm -f /orphan; echo new > /etc/new; sync"
+
+
+def dirty(rig: Rig, script: str = WRITE, **options) -> pathlib.Path:
+    """A root that was written to when the power went; the journal says so."""
+    disk = rig.root(**options)
+    rig.boot("root=/dev/ubda overlayfs=no", [disk], script=script)
+    features = uml.run("dumpe2fs", "-h", disk)
+    assert "needs_recovery" in features
+    return disk
+
+
+@pytest.mark.parametrize("script", [WRITE, ORPHAN], ids=["journal", "orphan"])
+def test_replay_once_then_no_write(rig: Rig, script: str) -> None:
+    disk = dirty(rig, script)
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda", [disk], script="cat /etc/new")
+    assert_protected(boot)
+    assert boot.report["root"]["state"] == "dirty"
+    assert "the kernel repairs it now, which writes to the device once" in boot.report["warnings"][0]
+    assert boot.script.startswith("new")
+    assert uml.sha256(disk) != before
+    # From now on nothing is written.
+    boot = rig.boot_unchanged("root=/dev/ubda", disk)
+    assert_protected(boot)
+    assert boot.report["root"]["state"] == "clean"
+    done = subprocess.run(["e2fsck", "-fn", disk], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", [WRITE, ORPHAN], ids=["journal", "orphan"])
+def test_frozen_never_writes(rig: Rig, script: str) -> None:
+    disk = dirty(rig, script)
+    boot = rig.boot_unchanged(
+        "root=/dev/ubda ofs-dirty=frozen",
+        disk,
+        script="mount -o remount,rw /mnt/root-RO || echo locked; echo x > /etc/new; cat /etc/new",
+    )
+    assert_protected(boot)
+    assert "noload" in ",".join(boot.mounts["/mnt/root-RO"][2]) or "norecovery" in ",".join(
+        boot.mounts["/mnt/root-RO"][2]
+    )
+    # An unreplayed journal and new writes do not go together: the device stays locked.
+    assert "locked" in boot.script
+    assert boot.script.splitlines()[-1] == "x"
+
+
+def test_refused(rig: Rig) -> None:
+    disk = dirty(rig)
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda ofs-dirty=refuse ofs-reboot-delay=1", [disk])
+    assert "ofs-dirty=refuse; repair it, or boot with ofs-dirty=replay" in boot.verdict
+    assert boot.sections == {}
+    assert uml.sha256(disk) == before
+
+
+def test_dirty_on_write_protected_media(rig: Rig) -> None:
+    disk = dirty(rig)
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda", [f"r:{disk}"], script="echo x > /etc/new; cat /etc/new")
+    assert_protected(boot)
+    assert "but the device is read-only: mounted without the journal" in boot.report["warnings"][0]
+    assert uml.sha256(disk) == before
+
+
+def test_ext3(rig: Rig) -> None:
+    disk = dirty(rig, fstype="ext3")
+    boot = rig.boot_unchanged("root=/dev/ubda ofs-dirty=frozen", disk)
+    assert_protected(boot, fstype="ext3")
+
+
+def test_dirty_and_no_overlay(rig: Rig) -> None:
+    """Two troubles at once: the plain root, frozen, and still no write."""
+    disk = dirty(rig)
+    initrd = rig.initramfs(modules=[])
+    boot = rig.boot_unchanged("root=/dev/ubda ofs-dirty=frozen", disk, initrd=initrd)
+    assert_degraded(boot)
+
+
+def test_recorded_errors_are_reported(rig: Rig) -> None:
+    disk = rig.root()
+    uml.run("debugfs", "-w", "-R", "set_super_value state 2", disk)
+    boot = rig.boot_unchanged("root=/dev/ubda", disk)
+    assert_protected(boot)
+    assert any("the file system has recorded errors" in warning for warning in boot.report["warnings"])
+
+
+def test_btrfs_with_a_log_tree(rig: Rig) -> None:
+    """btrfs replays fsync'ed files when it is mounted: the same policies hold."""
+    disk = rig.root(fstype="btrfs", size=128)
+    script = "sync; echo new > /etc/new; dd if=/dev/zero of=/etc/synced bs=4k count=1 conv=fsync"
+    rig.boot("root=/dev/ubda overlayfs=no", [disk], script=script)
+    copy = rig.folder / "copy.img"
+    shutil.copy(disk, copy)
+    boot = rig.boot("root=/dev/ubda", [copy], script="ls /etc/synced")
+    assert_protected(boot, fstype="btrfs")
+    boot = rig.boot_unchanged("root=/dev/ubda ofs-dirty=frozen", disk)
+    assert boot.report["root"]["state"] == "dirty"
+    assert_protected(boot, fstype="btrfs")

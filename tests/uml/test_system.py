@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""The system that was booted: its mounts, its fstab, its memory; odd roots and odd surroundings."""
+
+import pathlib
+
+import pytest
+from conftest import Change, Rig, assert_protected, assert_writable
+
+
+def test_mounts_are_those_of_a_normal_boot(rig: Rig) -> None:
+    boot = rig.boot_unchanged("root=/dev/ubda ofs-size=20")
+    targets = [line.split()[1] for line in boot.sections["mounts"].splitlines()]
+    assert sorted(targets) == sorted(["/dev", "/proc", "/sys", "/mnt/root-RO", "/mnt/root-RW", "/"])
+
+
+def test_report_is_complete(rig: Rig) -> None:
+    boot = rig.boot_unchanged("root=LABEL=ROOT ofs-size=20")
+    report = boot.report
+    assert report["version"] == 1
+    assert report["kernel"].startswith("6.1")
+    assert report["root"]["spec"] == "LABEL=ROOT"
+    assert (report["root"]["major"], report["root"]["label"]) == (98, "ROOT")
+    assert report["overlay"]["fstype"] == "overlay" and report["overlay"]["workdir"] is True
+    assert report["init"] == "/sbin/init"
+    assert report["failures"] == [] and report["warnings"] == []
+    assert all(step["errno"] is None for step in report["steps"])
+    assert 0 < sum(step["microseconds"] for step in report["steps"]) <= report["microseconds"]
+
+
+def test_console_and_kernel_log_agree(rig: Rig) -> None:
+    boot = rig.boot_unchanged("root=/dev/ubda")
+    assert boot.verdict in boot.sections["log"]
+
+
+def test_quiet_console(rig: Rig) -> None:
+    """`quiet` keeps the console quiet, but for errors; the log has it all."""
+    boot = rig.boot_unchanged("root=/dev/ubda quiet")
+    assert "protected: / is RAM over" in boot.sections["log"]
+    degraded = rig.boot("root=/dev/ubda quiet", initrd=rig.initramfs(modules=[]))
+    assert "DEGRADED" in degraded.console
+
+
+def fstab_as(text: str | None) -> Change:
+    """A root with this /etc/fstab."""
+
+    def change(folder: pathlib.Path) -> None:
+        fstab = folder / "etc/fstab"
+        fstab.unlink()
+        if text is not None:
+            fstab.write_text(text)
+
+    return change
+
+
+def test_fstab(rig: Rig) -> None:
+    boot = rig.boot_unchanged("root=/dev/ubda", script="cat /mnt/root-RO/etc/fstab")
+    copy = boot.sections["fstab"]
+    assert copy.startswith("# overlayroot: this copy of /etc/fstab lives in RAM.")
+    assert "/dev/ubda /mnt/root-RO ext4 ro,noauto 0 0" in copy
+    active = [line.split()[1] for line in copy.splitlines() if line and line[0] != "#"]
+    assert active == ["/mnt/root-RO", "/tmp"]
+    assert boot.script.startswith("# the original\nLABEL=ROOT / ext4")
+
+
+def test_fstab_absent(rig: Rig) -> None:
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=fstab_as(None)))
+    assert_protected(boot)
+    assert "/mnt/root-RO ext4 ro,noauto" in boot.sections["fstab"]
+
+
+def test_fstab_of_one_megabyte(rig: Rig) -> None:
+    text = "".join(f"tmpfs /tmp/{i} tmpfs noauto 0 0\n" for i in range(32000))
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=fstab_as(text)))
+    assert_protected(boot)
+    assert boot.sections["fstab"].count("tmpfs /tmp/") == 32000
+
+
+def test_fstab_that_is_a_link(rig: Rig) -> None:
+    def link(folder: pathlib.Path) -> None:
+        (folder / "etc/fstab").rename(folder / "etc/fstab.real")
+        (folder / "etc/fstab").symlink_to("/etc/fstab.real")
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=link))
+    assert_protected(boot)
+    assert boot.sections["fstab"].startswith("# overlayroot: this copy")
+
+
+def test_fstab_that_is_no_file(rig: Rig) -> None:
+    def folder_instead(folder: pathlib.Path) -> None:
+        (folder / "etc/fstab").unlink()
+        (folder / "etc/fstab").mkdir()
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=folder_instead))
+    assert_protected(boot)
+    assert any("fstab" in warning for warning in boot.report["warnings"])
+
+
+def test_fstab_of_a_writable_boot_is_the_original(rig: Rig) -> None:
+    boot = rig.boot("root=/dev/ubda overlayfs=no")
+    assert_writable(boot)
+    assert boot.sections["fstab"].startswith("# the original\nLABEL=ROOT / ext4")
+
+
+@pytest.mark.parametrize("target", ["/tmp", "/home/mnt", "tmp", "/nowhere"])
+def test_mnt_is_a_link(rig: Rig, target: str) -> None:
+    """Mount points below a link are made where the link points to in the new root."""
+
+    def link(folder: pathlib.Path) -> None:
+        (folder / "mnt").rmdir()
+        (folder / "mnt").symlink_to(target)
+        (folder / "home/mnt").mkdir()
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=link), script="ls /mnt/root-RO/etc/keep")
+    assert boot.verdict.startswith("protected: ")
+    assert boot.script == "/mnt/root-RO/etc/keep"
+
+
+def test_no_mnt_at_all(rig: Rig) -> None:
+    def remove(folder: pathlib.Path) -> None:
+        (folder / "mnt").rmdir()
+
+    initrd = rig.initramfs(modules=["squashfs", "overlay"])
+    disk = rig.root(fstype="squashfs", change=remove)
+    assert_protected(rig.boot_unchanged("root=/dev/ubda", disk, initrd=initrd), fstype="squashfs")
+
+
+def test_no_api_mount_points(rig: Rig) -> None:
+    """A root without /proc, /sys and /dev: they are made in RAM."""
+
+    def remove(folder: pathlib.Path) -> None:
+        for name in ("proc", "sys", "dev"):
+            (folder / name).rmdir()
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=remove))
+    assert_protected(boot)
+    assert {"/proc", "/sys", "/dev"} <= set(boot.mounts)
+
+
+@pytest.mark.parametrize("line", ["console=ttyS5", "console=null", "console=ttynull"])
+def test_no_console(rig: Rig, line: str) -> None:
+    boot = rig.boot_unchanged(f"root=/dev/ubda {line}")
+    assert boot.report["reached"] == "ram"
+
+
+def test_root_keeps_its_owner_and_mode(rig: Rig) -> None:
+    def close(folder: pathlib.Path) -> None:
+        folder.chmod(0o750)
+
+    initrd = rig.initramfs(modules=["squashfs", "overlay"])
+    disk = rig.root(fstype="squashfs", change=close)
+    boot = rig.boot_unchanged("root=/dev/ubda", disk, initrd=initrd, script="stat -c '%a %u %g' /")
+    assert boot.script == "750 0 0"
+
+
+def test_initramfs_is_freed(rig: Rig) -> None:
+    """What the initramfs held does not stay in memory."""
+    ballast = rig.folder / "ballast"
+    ballast.write_bytes(b"x" * (24 << 20))
+
+    def used(boot) -> int:
+        memory = dict(line.split()[:2] for line in boot.sections["memory"].splitlines())
+        return (int(memory["MemTotal:"]) - int(memory["MemFree:"])) << 10
+
+    plain = used(rig.boot("root=/dev/ubda"))
+    loaded = used(rig.boot("root=/dev/ubda", initrd=rig.initramfs(files=[f"{ballast}=/ballast"])))
+    assert loaded - plain < 8 << 20
+
+
+def test_lower_is_opened_and_closed_as_in_the_article(rig: Rig) -> None:
+    disk = rig.root()
+    script = """
+        mount -o remount,rw /mnt/root-RO && echo stays > /mnt/root-RO/etc/new
+        mount -o remount,ro /mnt/root-RO && echo closed
+    """
+    boot = rig.boot("root=/dev/ubda", [disk], script=script)
+    assert boot.script == "closed"
+    boot = rig.boot_unchanged("root=/dev/ubda", disk, script="cat /etc/new")
+    assert boot.script == "stays"
+
+
+def test_new_root_is_whole(rig: Rig) -> None:
+    """Copy-up, whiteouts, opaque folders: the overlay behaves, and the lower does not notice."""
+    script = """
+        rm -r /etc && mkdir /etc && ls -A /etc | wc -l
+        mv /bin/busybox /bin/b && cp /bin/b /bin/busybox && chmod 4755 /bin/busybox && ln /bin/b /bin/c
+        mknod /tmp/null c 1 3 && echo x > /tmp/null && echo device works
+        ls -1 /mnt/root-RO/etc
+    """
+    boot = rig.boot_unchanged("root=/dev/ubda", script=script)
+    lines = boot.script.splitlines()
+    assert lines[0] == "0"
+    assert "device works" in lines
+    assert {"fstab", "keep"} <= set(lines)
+
+
+def test_nothing_outlives_the_hand_over(rig: Rig) -> None:
+    """No file descriptor and no process of ours stays behind."""
+    script = "ls -l /proc/1/fd; ps -o pid,ppid,comm"
+    boot = rig.boot_unchanged("root=/dev/ubda", script=script)
+    assert "kmsg" not in boot.script
+    assert "socket:" not in boot.script
+    assert "overlayroot" not in boot.script
