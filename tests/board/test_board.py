@@ -140,7 +140,8 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
 def test_corrupt_environment_protects(board: BoardStrategy, system: System) -> None:
     board.transition(Status.uboot)
     # What a cut during saveenv may leave: half of the environment's flash erased.
-    for command in ("sf probe", "sf erase 0xC0000 0x1000"):
+    # The emulator writes its flash a moment after the guest thinks so: hence the sleep.
+    for command in ("sf probe", "sf erase 0xC0000 0x1000", "sleep 1"):
         board.uboot.run_check(command)
     board.cut_power()
     board.target.activate(board.console)
