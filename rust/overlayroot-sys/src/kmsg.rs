@@ -6,7 +6,9 @@ use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use log::{Level, Log, Metadata, Record};
-use rustix::fs::{openat, Mode, OFlags, CWD};
+use rustix::fs::OFlags;
+
+use crate::linux::open;
 
 /// The kernel log, once [`start`](KmsgLog::start) was called; nothing before.
 pub struct KmsgLog {
@@ -37,12 +39,12 @@ impl Log for KmsgLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // Priorities of syslog: error 3, warning 4, notice 5, info 6.
+        // Priorities of syslog: error 3, warning 4, notice 5, debug 7 (never on the console).
         let (priority, word) = match record.level() {
             Level::Error => ("<3>", "error: "),
             Level::Warn => ("<4>", "warning: "),
             Level::Info => ("<5>", ""),
-            _ => ("<6>", ""),
+            _ => ("<7>", ""),
         };
         let mut line = String::from(priority);
         // Writing to a String cannot fail.
@@ -60,8 +62,8 @@ impl Log for KmsgLog {
 
 /// Opened for each line: the device moves into the new root in between.
 fn write_to(path: &str, line: &str) {
-    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    if let Ok(file) = openat(CWD, path, flags, Mode::empty()) {
+    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
+    if let Ok(file) = open(path, flags) {
         // Nowhere is left to report a failure to.
         let _ = rustix::io::write(&file, line.as_bytes());
     }

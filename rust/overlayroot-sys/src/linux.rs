@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
 //! The real kernel, through rustix: raw system calls, no libc.
 
-use alloc::ffi::CString;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, CStr};
+use core::mem::MaybeUninit;
+use core::ops::Deref;
 
 use overlayroot::errno::Errno;
 use overlayroot::uevent;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    chmodat, chownat, fstat, makedev, mkdirat, mknodat, openat, readlinkat, statat, unlinkat,
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, CWD,
+    chmodat, chownat, fstat, makedev, mkdirat, mknodat, openat, readlinkat_raw, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, RawDir, Uid, CWD,
 };
 use rustix::mount::{mount, mount_move, unmount, MountFlags, UnmountFlags};
 use rustix::net::{netlink, recv, AddressFamily, RecvFlags, SocketFlags, SocketType};
@@ -41,12 +42,39 @@ fn errno(error: io::Errno) -> Errno {
     Errno(error.raw_os_error())
 }
 
-fn c_string(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Errno::EINVAL)
+/// Text as the kernel takes it: ended by a NUL byte, with none inside. Made once, here, as every
+/// conversion that rustix does by itself is code of its own in the init.
+struct CText(Vec<u8>);
+
+#[inline(never)]
+fn c(text: &str) -> Result<CText> {
+    if text.as_bytes().contains(&0) {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = Vec::with_capacity(text.len() + 1);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    Ok(CText(bytes))
 }
 
-fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
-    openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(errno)
+impl Deref for CText {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        // SAFETY: `c` has made it: one NUL byte, the last one.
+        unsafe { CStr::from_bytes_with_nul_unchecked(&self.0) }
+    }
+}
+
+/// Opens a file that is there.
+#[inline(never)]
+pub(crate) fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
+    create(path, flags, 0)
+}
+
+fn create(path: &str, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
+    openat(CWD, &*c(path)?, flags, mode).map_err(errno)
 }
 
 impl Linux {
@@ -96,9 +124,8 @@ impl System for Linux {
     }
 
     fn write(&mut self, path: &str, data: &[u8], mode: u32) -> Result<()> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(CWD, path, flags, Mode::from_raw_mode(mode)).map_err(errno)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let file = create(path, flags, mode)?;
         let mut rest = data;
         while !rest.is_empty() {
             match io::write(&file, rest) {
@@ -112,7 +139,7 @@ impl System for Linux {
     }
 
     fn stat(&mut self, path: &str) -> Result<Stat> {
-        let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
+        let stat = statat(CWD, &*c(path)?, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Directory,
             FileType::RegularFile => Kind::File,
@@ -133,18 +160,27 @@ impl System for Linux {
     }
 
     fn read_link(&mut self, path: &str) -> Result<String> {
-        let target = readlinkat(CWD, path, Vec::new()).map_err(errno)?;
-        target.into_string().map_err(|_| Errno::EINVAL)
+        let mut target = [0u8; 4096];
+        let length = readlinkat_raw(CWD, &*c(path)?, &mut target[..]).map_err(errno)?;
+        let target = target.get(..length).unwrap_or_default().to_vec();
+        String::from_utf8(target).map_err(|_| Errno::EINVAL)
     }
 
     fn make_dir(&mut self, path: &str, mode: u32) -> Result<()> {
-        mkdirat(CWD, path, Mode::from_raw_mode(mode)).map_err(errno)
+        mkdirat(CWD, &*c(path)?, Mode::from_raw_mode(mode)).map_err(errno)
     }
 
     fn set_attributes(&mut self, path: &str, stat: &Stat) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
-        chownat(CWD, path, Some(uid), Some(gid), AtFlags::empty()).map_err(errno)?;
-        chmodat(CWD, path, Mode::from_raw_mode(stat.mode), AtFlags::empty()).map_err(errno)
+        let path = c(path)?;
+        chownat(CWD, &*path, Some(uid), Some(gid), AtFlags::empty()).map_err(errno)?;
+        chmodat(
+            CWD,
+            &*path,
+            Mode::from_raw_mode(stat.mode),
+            AtFlags::empty(),
+        )
+        .map_err(errno)
     }
 
     fn make_node(&mut self, path: &str, block: bool, major: u32, minor: u32) -> Result<()> {
@@ -155,7 +191,7 @@ impl System for Linux {
         };
         mknodat(
             CWD,
-            path,
+            &*c(path)?,
             kind,
             Mode::from_raw_mode(0o600),
             makedev(major, minor),
@@ -169,21 +205,25 @@ impl System for Linux {
         flags.set(MountFlags::NOSUID, call.flags.no_suid);
         flags.set(MountFlags::NODEV, call.flags.no_dev);
         flags.set(MountFlags::NOEXEC, call.flags.no_exec);
-        let data = c_string(call.data)?;
-        let data = Some(data.as_c_str()).filter(|data| !data.is_empty());
-        mount(call.source, call.target, call.fstype, flags, data).map_err(errno)
+        let (source, target, fstype) = (c(call.source)?, c(call.target)?, c(call.fstype)?);
+        let data = c(call.data)?;
+        let data = Some(&*data).filter(|data| !data.to_bytes().is_empty());
+        mount(&*source, &*target, &*fstype, flags, data).map_err(errno)
     }
 
     fn unmount(&mut self, target: &str) -> Result<()> {
-        match unmount(target, UnmountFlags::NOFOLLOW) {
-            Err(io::Errno::BUSY) => unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW),
+        let target = c(target)?;
+        match unmount(&*target, UnmountFlags::NOFOLLOW) {
+            Err(io::Errno::BUSY) => {
+                unmount(&*target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+            }
             other => other,
         }
         .map_err(errno)
     }
 
     fn move_mount(&mut self, from: &str, to: &str) -> Result<()> {
-        mount_move(from, to).map_err(errno)
+        mount_move(&*c(from)?, &*c(to)?).map_err(errno)
     }
 
     fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
@@ -222,7 +262,7 @@ impl System for Linux {
         } else {
             COMPRESSED_MODULE
         };
-        rustix::system::finit_module(&file, &c_string(parameters)?, flags).map_err(errno)
+        rustix::system::finit_module(&file, &c(parameters)?, flags).map_err(errno)
     }
 
     fn listen(&mut self) -> Result<()> {
@@ -301,16 +341,16 @@ impl System for Linux {
         kmsg::LOG.start(quiet);
         // May have been set already; then it is ours.
         let _ = log::set_logger(&kmsg::LOG);
-        log::set_max_level(log::LevelFilter::Info);
+        log::set_max_level(log::LevelFilter::Debug);
         Ok(())
     }
 
     fn switch_root(&mut self, root: &str) -> Result<()> {
         let initramfs = open("/", OFlags::RDONLY | OFlags::DIRECTORY)?;
-        rustix::process::chdir(root).map_err(errno)?;
-        mount_move(".", "/").map_err(errno)?;
-        rustix::process::chroot(".").map_err(errno)?;
-        rustix::process::chdir("/").map_err(errno)?;
+        rustix::process::chdir(&*c(root)?).map_err(errno)?;
+        self.move_mount(".", "/")?;
+        rustix::process::chroot(&*c(".")?).map_err(errno)?;
+        rustix::process::chdir(&*c("/")?).map_err(errno)?;
         let magic = rustix::fs::fstatfs(&initramfs).map(|s| s.f_type as u64 & 0xffff_ffff);
         if magic.is_ok_and(|magic| INITRAMFS_MAGICS.contains(&magic)) {
             free(&initramfs, 0);
@@ -319,7 +359,7 @@ impl System for Linux {
     }
 
     fn exec(&mut self, path: &str) -> Result<()> {
-        let path = c_string(path)?;
+        let path = c(path)?;
         let mut argv = vec![path.as_ptr()];
         let mut at = 1;
         // SAFETY: the arrays are those of `new`: argv has an element 0 and ends with a null pointer.
@@ -347,8 +387,9 @@ pub fn fill_standard_descriptors() {
         // SAFETY: a number that is not open makes fcntl fail, which is what is asked.
         let closed = io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_err();
         if closed {
-            if let Ok(file) = openat(CWD, "/", OFlags::RDONLY, Mode::empty()) {
-                // The lowest free number was taken, this one; it stays open.
+            if let Ok(file) = open("/", OFlags::RDONLY) {
+                // The lowest free number was taken, this one; it stays open, for what is started, too.
+                let _ = io::fcntl_setfd(&file, io::FdFlags::empty()); // cannot fail on an open one
                 core::mem::forget(file);
             }
         }
@@ -361,10 +402,9 @@ fn free(dir: &OwnedFd, depth: u32) {
     let Ok(device) = fstat(dir).map(|stat| stat.st_dev) else {
         return;
     };
-    let Ok(entries) = Dir::read_from(dir) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;

@@ -164,6 +164,13 @@ fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
     }
     warnings.append(&mut settings.warnings);
     report.set_settings(&settings);
+    for said in &settings.said {
+        let origin = said.origin.as_str();
+        note(
+            Level::Debug,
+            &format!("{}={} ({origin})", said.name, said.value),
+        );
+    }
     warn(report, warnings);
     settings
 }

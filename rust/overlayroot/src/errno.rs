@@ -15,10 +15,10 @@ macro_rules! errnos {
 
             /// Symbolic name, such as `ENODEV`; `None` for a number that mounting does not give.
             pub fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $($number => Some(stringify!($name)),)*
-                    _ => None,
-                }
+                // A table: a match would be a line of code for each.
+                const NAMES: &[(u8, &str)] = &[$(($number, stringify!($name)),)*];
+                let found = NAMES.iter().find(|(number, _)| i32::from(*number) == self.0);
+                found.map(|(_, name)| *name)
             }
         }
     };
