@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: MIT
 """Every file system that a root may have."""
 
+import pathlib
+
 import pytest
 import uml
 from conftest import Rig, assert_degraded, assert_protected, assert_writable
+
+
+def assert_named_as_by_blkid(boot: uml.Boot, disk: pathlib.Path) -> None:
+    """UUID and label are those that blkid(8) of the host finds."""
+    lines = uml.run("blkid", "--probe", "--output", "export", disk).splitlines()
+    known = dict(line.split("=", 1) for line in lines)
+    assert known["TYPE"] == boot.report["root"]["fstype"]
+    assert boot.report["root"]["uuid"] == known.get("UUID")
+    assert boot.report["root"]["label"] == known.get("LABEL")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +38,7 @@ def test_protected(rig: Rig, fstype: str, modules: list[str], size: int) -> None
     assert boot.report["root"]["state"] == expected
     assert boot.script == "x"
     assert boot.report["warnings"] == []
+    assert_named_as_by_blkid(boot, disk)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +67,7 @@ def test_vfat_cannot_be_a_lower(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=LABEL=ROOT", disk, initrd=initrd)
     assert_degraded(boot)
     assert boot.report["root"]["fstype"] == "vfat"
+    assert_named_as_by_blkid(boot, disk)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "xz", "zstd"])
