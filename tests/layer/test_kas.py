@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""The kas files: every combination is what kas accepts, and says what it should. Needs no network."""
+
+import itertools
+import pathlib
+import re
+
+import jsonschema
+import kas.kas
+import kconfiglib
+import pytest
+import yaml
+from kas.configschema import CONFIGSCHEMA
+from kas.kasusererror import KasUserError
+from kas.plugins.menu import Menu
+
+TOP = pathlib.Path(__file__).parents[2]
+SERIES = {"wrynose": "2.18", "scarthgap": "2.8"}
+BOARDS = sorted(path.stem for path in TOP.glob("kas/*.yml"))
+OPTIONS = sorted(
+    path.stem
+    for path in TOP.glob("kas/opt/*.yml")
+    if path.stem not in SERIES and not path.name.endswith(".lock.yml")
+)
+# A combination has one of each of these at most.
+EXCLUSIVE: list[set[str]] = []
+
+
+def dump(
+    monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, *files: str, capsys: pytest.CaptureFixture
+) -> dict:
+    """What `kas dump` prints; repositories are not fetched."""
+    monkeypatch.chdir(TOP)
+    monkeypatch.setenv("KAS_WORK_DIR", str(folder))
+    skips = ("repo_setup_loop", "finish_setup_repos", "repos_checkout")
+    kas.kas.kas(["dump", *(f"--skip={step}" for step in skips), ":".join(files)])
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def combinations() -> list[tuple[str, ...]]:
+    """Every board with every set of options."""
+    sets = itertools.chain.from_iterable(itertools.combinations(OPTIONS, n) for n in range(len(OPTIONS) + 1))
+    allowed = [chosen for chosen in sets if all(len(group & set(chosen)) < 2 for group in EXCLUSIVE)]
+    return [(board, *chosen) for board in BOARDS for chosen in allowed]
+
+
+@pytest.mark.parametrize("series", [None, *SERIES])
+@pytest.mark.parametrize("names", combinations(), ids=":".join)
+def test_combination(names: tuple[str, ...], series: str | None, monkeypatch, tmp_path, capsys) -> None:
+    board, *options = names
+    files = [f"kas/{board}.yml", *(f"kas/opt/{name}.yml" for name in options)]
+    if series:
+        files.append(f"kas/opt/{series}.yml")
+    config = dump(monkeypatch, tmp_path, *files, capsys=capsys)
+    jsonschema.validate(config, CONFIGSCHEMA)
+    series = series or "wrynose"
+    assert config["machine"] == board
+    assert config["defaults"]["repos"]["branch"] == series
+    assert config["repos"]["bitbake"]["branch"] == SERIES[series]
+    assert 'DISTRO_FEATURES:append = " overlayroot"' in config["local_conf_header"]["overlayroot"]
+    locked = config["overrides"]["repos"]
+    lock = yaml.safe_load((TOP / f"kas/opt/{series}.lock.yml").read_text())["overrides"]["repos"]
+    for name, repo in config["repos"].items():
+        if repo is None:  # this layer
+            continue
+        assert re.fullmatch("[0-9a-f]{40}", locked[name]["commit"]), f"{name} is not locked"
+        assert locked[name] == lock.get(name, locked[name]), f"{name} is locked to another series"
+    assert ("meta-freescale" in config["repos"]) == (board != "qemuarm")
+    if "meta-rust-bin" in options:
+        assert "LAYERSERIES_COMPAT_rust-bin-layer" in config["bblayers_conf_header"]["meta-rust-bin"]
+
+
+def choices(kconf: kconfiglib.Kconfig) -> list[list[kconfiglib.Symbol]]:
+    return [choice.syms for choice in kconf.unique_choices]
+
+
+def test_menu_offers_every_file() -> None:
+    kconf = kconfiglib.Kconfig(str(TOP / "Kconfig"), warn_to_stderr=False)
+    assert kconf.warnings == []
+    offered = {
+        default.str_value
+        for symbol in kconf.unique_defined_syms
+        if symbol.name.startswith("KAS_INCLUDE_")
+        for default, _ in symbol.defaults
+    }
+    there = {f"kas/{name}.yml" for name in BOARDS}
+    there |= {f"kas/opt/{name}.yml" for name in [*OPTIONS, *SERIES]}
+    assert offered == there
+
+
+def test_menu_makes_configurations_that_kas_takes(monkeypatch, tmp_path, capsys) -> None:
+    """Each entry of each choice, and each switch, through the code of `kas menu`."""
+    kconf = kconfiglib.Kconfig(str(TOP / "Kconfig"), warn_to_stderr=False)
+    entries = [symbol for group in choices(kconf) for symbol in group]
+    entries += [
+        symbol
+        for symbol in kconf.unique_defined_syms
+        if symbol.type == kconfiglib.BOOL and symbol.choice is None
+    ]
+    for entry in entries:
+        kconf.unset_values()
+        entry.set_value("y")
+        assert entry.str_value == "y", entry.name
+        menu = Menu()
+        menu.kconf, menu.orig_config = kconf, {}
+        folder = tmp_path / entry.name
+        folder.mkdir()
+        menu.save_config(str(folder / ".config.yaml"), str(TOP))
+        config = dump(monkeypatch, folder, str(folder / ".config.yaml"), capsys=capsys)
+        jsonschema.validate(config, CONFIGSCHEMA)
+        assert config["machine"] in BOARDS
+        assert config["target"] in (["overlayroot-image-minimal"], ["overlayroot-initramfs"])
+        # A text variable of the menu would become a BitBake variable.
+        assert "__menu_config_vars" not in config["local_conf_header"]
+
+
+def test_a_wrong_file_is_refused(monkeypatch, tmp_path, capsys) -> None:
+    """The check itself can fail."""
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("header:\n  version: 14\nmachin: nitrogen6x\n")
+    with pytest.raises(KasUserError):
+        dump(monkeypatch, tmp_path, str(wrong), capsys=capsys)
+    assert "'machin' was unexpected" in capsys.readouterr().err
