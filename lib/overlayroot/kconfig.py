@@ -8,7 +8,7 @@ A fragment has CONFIG_NAME=value lines. A comment `# since 5.9: ...` holds for t
 comment or blank line: older kernels do not know these symbols, and are not asked for them.
 """
 
-import os
+import pathlib
 import re
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ def fragments(rootfs, verity, old):
         names.append("overlayroot-3.10.cfg")
     for kind in ("squashfs", "erofs"):
         if any(word.startswith(kind) for word in rootfs.split()):
-            names.append("overlayroot-%s.cfg" % kind)
+            names.append(f"overlayroot-{kind}.cfg")
     if verity:
         names.append("overlayroot-verity.cfg")
     return names
@@ -70,31 +70,27 @@ def is_old(version):
 
 def read_fragment(path):
     """The requests of a fragment, in order."""
+    path = pathlib.Path(path)
     requests, since = [], (0, 0)
-    with open(path) as file:
-        for number, line in enumerate(file, 1):
-            line = line.rstrip()
-            if match := _LINE.fullmatch(line):
-                requests.append(Request(match[1], match[2], since, os.path.basename(path)))
-            elif match := _NOT_SET.fullmatch(line):
-                requests.append(Request(match[1], "n", since, os.path.basename(path)))
-            elif not line or line.startswith("#"):
-                match = _SINCE.match(line)
-                since = (int(match[1]), int(match[2])) if match else (0, 0)
-            else:
-                raise KconfigError(
-                    "%s:%d: neither CONFIG_NAME=value nor a comment: %s" % (path, number, line)
-                )
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if match := _LINE.fullmatch(line):
+            requests.append(Request(match[1], match[2], since, path.name))
+        elif match := _NOT_SET.fullmatch(line):
+            requests.append(Request(match[1], "n", since, path.name))
+        elif not line or line.startswith("#"):
+            match = _SINCE.match(line)
+            since = (int(match[1]), int(match[2])) if match else (0, 0)
+        else:
+            raise KconfigError(f"{path}:{number}: neither CONFIG_NAME=value nor a comment: {line}")
     return requests
 
 
 def read_config(path):
     """Version (major, minor) and symbols of a final .config; symbols that are not set are absent."""
-    with open(path) as file:
-        text = file.read()
+    text = pathlib.Path(path).read_text()
     header = _HEADER.search(text)
     if header is None:
-        raise KconfigError("%s: not a kernel's .config (it names no version)" % path)
+        raise KconfigError(f"{path}: not a kernel's .config (it names no version)")
     symbols = dict(match.groups() for match in map(_LINE.fullmatch, text.splitlines()) if match)
     return (int(header[1]), int(header[2])), symbols
 
@@ -123,29 +119,25 @@ def compare(requests, version, symbols, modules=False):
 
 def definition(source, symbol):
     """Where a kernel's source defines a symbol, as "file:line"; None when it does not."""
-    pattern = re.compile(r"^\s*(menu)?config %s\s*$" % re.escape(symbol))
-    for folder, folders, files in os.walk(source):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.startswith("Kconfig"):
-                path = os.path.join(folder, name)
-                with open(path, errors="replace") as file:
-                    for number, line in enumerate(file, 1):
-                        if pattern.match(line):
-                            return "%s:%d" % (os.path.relpath(path, source), number)
+    pattern = re.compile(rf"\s*(menu)?config {re.escape(symbol)}\s*")
+    for path in sorted(pathlib.Path(source).rglob("Kconfig*")):
+        if path.is_file():
+            for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+                if pattern.fullmatch(line):
+                    return f"{path.relative_to(source)}:{number}"
     return None
 
 
 def describe(problem, source=None):
-    """One line about a problem; with the folder of the kernel's source, also the reason as far as it shows."""
-    found = {None: "is not set", "m": "is a module"}.get(problem.found, "is %s" % problem.found)
-    text = "CONFIG_%s=%s (%s): %s" % (problem.symbol, problem.wanted, problem.file, found)
-    if source is None or problem.found == "m" or not os.path.isdir(source):
+    """One line about a problem; with the folder of the kernel's source, also the reason where it shows."""
+    found = {None: "is not set", "m": "is a module"}.get(problem.found, f"is {problem.found}")
+    text = f"CONFIG_{problem.symbol}={problem.wanted} ({problem.file}): {found}"
+    if source is None or problem.found == "m" or not pathlib.Path(source).is_dir():
         return text
     place = definition(source, problem.symbol)
     if place is None:
-        return text + "; this kernel has no such symbol"
-    return text + "; see its dependencies in %s" % place
+        return f"{text}; this kernel has no such symbol"
+    return f"{text}; see its dependencies in {place}"
 
 
 def check(config, files, modules=False, source=None):
@@ -157,6 +149,4 @@ def check(config, files, modules=False, source=None):
 
 def fragments_folder():
     """The folder of the layer's fragments."""
-    return os.path.normpath(
-        os.path.join(os.path.dirname(__file__), "../../recipes-kernel/linux/overlayroot-kernel")
-    )
+    return pathlib.Path(__file__).resolve().parents[2] / "recipes-kernel/linux/overlayroot-kernel"

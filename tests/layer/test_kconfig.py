@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from overlayroot import kconfig
 
-FRAGMENTS = sorted(pathlib.Path(kconfig.fragments_folder()).glob("*.cfg"))
+FRAGMENTS = sorted(kconfig.fragments_folder().glob("*.cfg"))
 
 
 def config(tmp_path: pathlib.Path, version: str, *lines: str) -> pathlib.Path:
@@ -76,7 +76,7 @@ def test_reason_from_the_source(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("symbol", kconfig.OVERLAY)
 def test_either_overlayfs_will_do_before_3_18(tmp_path: pathlib.Path, symbol: str) -> None:
-    asked = [pathlib.Path(kconfig.fragments_folder()) / "overlayroot.cfg"]
+    asked = [kconfig.fragments_folder() / "overlayroot.cfg"]
     everything = [f"CONFIG_{request.symbol}=y" for request in kconfig.read_fragment(asked[0])]
     everything.remove("CONFIG_OVERLAY_FS=y")
     assert kconfig.check(config(tmp_path, "3.14.52", *everything, f"CONFIG_{symbol}=y"), asked) == []
@@ -90,12 +90,12 @@ def test_either_overlayfs_will_do_before_3_18(tmp_path: pathlib.Path, symbol: st
 
 @pytest.mark.parametrize("text", ["CONFIG_TMPFS y", "TMPFS=y", "CONFIG_TMPFS = y"])
 def test_a_line_that_is_no_request_is_an_error(tmp_path: pathlib.Path, text: str) -> None:
-    with pytest.raises(kconfig.KconfigError, match="asked.cfg:2: neither CONFIG_NAME=value nor a comment"):
+    with pytest.raises(kconfig.KconfigError, match=r"asked\.cfg:2: neither CONFIG_NAME=value nor a comment"):
         kconfig.read_fragment(fragment(tmp_path, "# Summary.", text))
 
 
 def test_not_a_config(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(kconfig.KconfigError, match="not a kernel's .config"):
+    with pytest.raises(kconfig.KconfigError, match=r"not a kernel's \.config"):
         kconfig.read_config(fragment(tmp_path, "CONFIG_TMPFS=y"))
 
 
