@@ -5,6 +5,8 @@
 //! root (kernel name), fstype, state (clean, dirty, read-only-format, unknown), media (read-only).
 //! After a wanted change, `OVERLAYROOT_BLESS=1 cargo test --test golden` writes the plans anew.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test; its helpers are not recognised as such
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
