@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init image boot demo test lint test-rust test-uml test-board clean distclean
+.PHONY: help setup init ctl image boot demo test lint test-rust test-uml test-board clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -14,6 +14,10 @@ setup: ## install the Debian packages that builds and tests need (as root)
 init: ## build the init for every architecture
 	scripts/host-packages rust
 	@for arch in armhf arm64 amd64; do scripts/build-init $$arch || exit 1; done
+
+ctl: ## build the command-line tool for every architecture
+	scripts/host-packages rust
+	@for arch in armhf arm64 amd64; do scripts/build-ctl $$arch || exit 1; done
 
 image: ## build the SD image (build/image)
 	scripts/host-packages rust image
@@ -42,7 +46,7 @@ test-board: ## end to end on the emulated board
 	scripts/test board
 
 clean: ## remove what was built, keep downloads
-	rm -rf build/cargo build/init build/image build/demo build/board build/test
+	rm -rf build/cargo build/cargo-ctl-* build/ctl build/init build/image build/demo build/board build/test
 
 distclean: ## remove build/ altogether
 	rm -rf build

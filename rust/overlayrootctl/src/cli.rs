@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+//! The command line as a whole. Each command defines its own part, in its own file.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::{commands, exit};
+
+/// The program's command line.
+pub fn command() -> Command {
+    Command::new("overlayrootctl")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("See, keep, undo and switch what the overlayroot init does")
+        .after_help(exit::HELP)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .max_term_width(100)
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .global(true)
+                .action(ArgAction::SetTrue)
+                .help("Print JSON instead of text"),
+        )
+        .subcommands(commands::COMMANDS.iter().map(|c| (c.define)()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//! The commands: each file defines one, its arguments and what it does.
+
+mod completion;
+mod man;
+
+use clap::ArgMatches;
+
+use crate::error::Result;
+use crate::output::Output;
+
+/// A command.
+pub struct Entry {
+    /// Name, as `define` has it.
+    pub name: &'static str,
+    /// Its command line.
+    pub define: fn() -> clap::Command,
+    /// Carries it out; returns the exit code.
+    pub run: fn(&ArgMatches, &Output) -> Result<u8>,
+}
+
+/// Every command, in the order of the help.
+pub const COMMANDS: &[Entry] = &[completion::ENTRY, man::ENTRY];
+
+/// Runs the command that was chosen.
+pub fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
+    match matches.subcommand() {
+        Some((name, matches)) => match COMMANDS.iter().find(|c| c.name == name) {
+            Some(command) => (command.run)(matches, output),
+            None => Ok(crate::exit::USAGE), // clap lets nothing else through
+        },
+        None => Ok(crate::exit::USAGE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_definitions() {
+        for command in COMMANDS {
+            assert_eq!(command.name, (command.define)().get_name());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+//! What can go wrong: each error names the operation, the object and the cause, and carries the remedy.
+
+use std::fmt;
+use std::io;
+
+use crate::exit;
+
+/// Result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error.
+#[derive(Debug)]
+pub enum Error {
+    /// The system said no.
+    System {
+        /// What was tried: a verb, such as `read` or `mount`.
+        operation: &'static str,
+        /// On what: a path, a device.
+        object: String,
+        /// What the system said.
+        cause: io::Error,
+        /// What to do about it; empty when the cause says it all.
+        remedy: &'static str,
+    },
+    /// A file does not hold what it should.
+    Malformed {
+        /// The file.
+        object: String,
+        /// What is wrong with it.
+        cause: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// Nothing was changed, because the outcome could not be right.
+    Refused {
+        /// Each thing that stands against it.
+        reasons: Vec<String>,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// Standard output went away.
+    Output(io::Error),
+}
+
+impl Error {
+    /// For `map_err`: the system refused `operation` on `object`.
+    pub fn system<E: Into<io::Error>>(
+        operation: &'static str,
+        object: impl fmt::Display,
+    ) -> impl FnOnce(E) -> Error {
+        move |cause| Error::System {
+            operation,
+            object: object.to_string(),
+            cause: cause.into(),
+            remedy: "",
+        }
+    }
+
+    /// A refusal for one reason.
+    pub fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Refused {
+            reasons: vec![reason.into()],
+            remedy: remedy.into(),
+        }
+    }
+
+    /// The same error with a remedy, where the system was the cause.
+    pub fn with_remedy(mut self, text: &'static str) -> Error {
+        if let Error::System { remedy, .. } = &mut self {
+            *remedy = text;
+        }
+        self
+    }
+
+    /// What to do about it; may be empty.
+    pub fn remedy(&self) -> &str {
+        match self {
+            Error::System { remedy, .. } | Error::Malformed { remedy, .. } => remedy,
+            Error::Refused { remedy, .. } => remedy,
+            Error::Output(_) => "",
+        }
+    }
+
+    /// Exit code of the program.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Refused { .. } => exit::REFUSED,
+            _ => exit::FAILED,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::System {
+                operation,
+                object,
+                cause,
+                ..
+            } => write!(f, "cannot {operation} {object}: {cause}"),
+            Error::Malformed { object, cause, .. } => write!(f, "{object}: {cause}"),
+            Error::Refused { reasons, .. } => {
+                write!(f, "refused, nothing was changed: {}", reasons.join("; "))
+            }
+            Error::Output(cause) => write!(f, "cannot write to standard output: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::System { cause, .. } | Error::Output(cause) => Some(cause),
+            Error::Malformed { .. } | Error::Refused { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_operation_object_and_cause() {
+        let cause = io::Error::from_raw_os_error(2);
+        let error = Error::system("read", "/x")(cause).with_remedy("make it");
+        assert_eq!(
+            error.to_string(),
+            "cannot read /x: No such file or directory (os error 2)"
+        );
+        assert_eq!(error.remedy(), "make it");
+        assert_eq!(error.exit_code(), exit::FAILED);
+        let error = Error::refused("a is full", "free some");
+        assert_eq!(error.to_string(), "refused, nothing was changed: a is full");
+        assert_eq!(error.exit_code(), exit::REFUSED);
+    }
+}

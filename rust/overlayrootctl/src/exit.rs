@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+//! Exit codes. `status --check` has those of monitoring plugins instead (see `commands/status.rs`).
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Failed; the message says what, and what of it took effect.
+pub const FAILED: u8 = 1;
+/// Refused before anything was changed.
+pub const REFUSED: u8 = 3;
+/// Done or not, but the real root could not be made read-only again.
+pub const STILL_WRITABLE: u8 = 4;
+/// The command line is wrong (`EX_USAGE` of `sysexits.h`; 2 means "critical" to monitoring).
+pub const USAGE: u8 = 64;
+
+/// The same for `--help` and the manual page.
+pub const HELP: &str = "\
+Exit codes: 0 done; 1 failed; 3 refused, nothing was changed; 4 the real root could not be made \
+read-only again; 64 wrong command line.\n\
+Environment: RUST_LOG=debug shows what is done; NO_COLOR turns colours off.";

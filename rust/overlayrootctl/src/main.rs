@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+//! The program: log, command line, command, exit code.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use overlayrootctl::output::Output;
+use overlayrootctl::{cli, commands, exit};
+
+fn main() -> ExitCode {
+    start_log();
+    let matches = match cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print(); // no place is left to say that it failed
+            return ExitCode::from(match error.use_stderr() {
+                true => exit::USAGE,
+                false => exit::DONE, // --help, --version
+            });
+        }
+    };
+    let output = Output::new(matches.get_flag("json"));
+    ExitCode::from(match commands::run(&matches, &output) {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            error.exit_code()
+        }
+    })
+}
+
+/// `RUST_LOG=debug` shows what is done; nothing is logged otherwise, but warnings.
+fn start_log() {
+    let mut builder =
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"));
+    if std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal() {
+        builder.write_style(env_logger::WriteStyle::Never);
+    }
+    builder.format_target(false).init();
+}

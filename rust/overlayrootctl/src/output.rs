@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+//! Standard output: text for people, JSON for programs; colours on a terminal only.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// How to print.
+pub struct Output {
+    /// JSON instead of text.
+    pub json: bool,
+    color: bool,
+}
+
+/// What a piece of text means, for its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// To look at.
+    Warning,
+    /// Wrong.
+    Bad,
+    /// A heading or a name.
+    Strong,
+}
+
+/// Text in a colour.
+pub struct Colored<'a> {
+    text: &'a str,
+    code: Option<&'static str>,
+}
+
+impl fmt::Display for Colored<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => write!(f, "\x1b[{code}m{}\x1b[0m", self.text),
+            None => f.write_str(self.text),
+        }
+    }
+}
+
+impl Output {
+    /// To standard output.
+    pub fn new(json: bool) -> Output {
+        let color = std::env::var_os("NO_COLOR").map_or(true, |v| v.is_empty())
+            && io::stdout().is_terminal();
+        Output { json, color }
+    }
+
+    /// `text` in the colour of `tone`, on a terminal.
+    pub fn tone<'a>(&self, tone: Tone, text: &'a str) -> Colored<'a> {
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31;1",
+            Tone::Strong => "1",
+        };
+        Colored {
+            text,
+            code: self.color.then_some(code),
+        }
+    }
+
+    /// Prints `value` as JSON, or what `text` writes.
+    pub fn print(
+        &self,
+        value: &impl Serialize,
+        text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = if self.json {
+            serde_json::to_writer_pretty(&mut out, value)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+        } else {
+            text(&mut out)
+        };
+        match written.and_then(|()| out.flush()) {
+            // `overlayrootctl diff | head` is no error.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(Error::Output),
+        }
+    }
+
+    /// Says what went wrong: text on standard error, and an object on standard output with `--json`.
+    pub fn error(&self, error: &Error) {
+        let red = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let (on, off) = if red {
+            ("\x1b[31;1m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        eprintln!("{on}error:{off} {error}");
+        if !error.remedy().is_empty() {
+            eprintln!("remedy: {}", error.remedy());
+        }
+        if self.json {
+            let object = serde_json::json!({
+                "error": error.to_string(),
+                "remedy": error.remedy(),
+                "exit_code": error.exit_code(),
+            });
+            let _ = self.print(&object, |_| Ok(())); // the text on standard error has said it
+        }
+    }
+}
