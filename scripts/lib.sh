@@ -28,3 +28,21 @@ lock() {
     exec 9>"$build/lock/$1"
     flock -n 9 || { say "waiting for another $1"; flock 9; }
 }
+
+# new_cargo: whether the host's cargo is as new as the code needs (rust-version in rust/Cargo.toml).
+new_cargo() {
+    local minor
+    minor=$(cargo --version 2>/dev/null | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p') || minor=''
+    [ "${minor:-0}" -ge 75 ]
+}
+
+# host_rust: CARGO for programs of this host; Debian's newer Rust where the host's is missing or too old.
+host_rust() {
+    if new_cargo; then
+        CARGO=cargo
+    else
+        eval "$("$top/scripts/rust-toolchain")"
+        export RUSTC
+    fi
+    export CARGO
+}
