@@ -159,11 +159,13 @@ fn plan_ram(
         target: LOWER,
         ways,
     });
-    // `mount -o remount,rw /mnt/root-RO` has to work; on an unreplayed journal it must not.
-    if locked && !root.media_read_only && !matches!(root.state, State::Dirty(_)) {
+    // `mount -o remount,rw /mnt/root-RO` has to work, unless ofs-lock says that it must not; on an
+    // unreplayed journal it must not either.
+    let unlock = locked && !matches!(root.state, State::Dirty(_));
+    if (settings.lock || unlock) && !root.media_read_only {
         plan.steps.push(Step::SetDeviceReadOnly {
             device: root.device.clone(),
-            read_only: false,
+            read_only: settings.lock,
         });
     }
     if !facts.filesystems.overlay {
@@ -396,6 +398,16 @@ mod tests {
         assert!(root_ways(&plan)[0].lock_device && root_ways(&plan)[0].read_only);
         assert!(plan.to_string().contains("set /dev/mmcblk0p2 read-write"));
         assert!(plan.warnings.is_empty());
+    }
+
+    #[test]
+    fn locked_for_good() {
+        for state in [State::Clean, State::Dirty("x"), State::ReadOnlyFormat] {
+            let plan = plan(Mode::Ram, &settings("ofs-lock=yes"), &ext4(state)).unwrap();
+            let text = plan.to_string();
+            assert!(text.contains("set /dev/mmcblk0p2 read-only"));
+            assert!(!text.contains("read-write"));
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Settings {
     pub dirty: DirtyPolicy,
     /// Mode not reached (`ofs-fail=`).
     pub fail: FailPolicy,
+    /// Keep the root's block device read-only for the whole uptime (`ofs-lock=`).
+    pub lock: bool,
     /// Longest wait for the root device, seconds (`ofs-wait=`, `rootdelay=`, `rootwait=N`).
     pub wait: u32,
     /// How long the last message stays before a reboot, seconds (`ofs-reboot-delay=`).
@@ -107,6 +109,7 @@ impl Default for Settings {
             size: Size::DEFAULT,
             dirty: DirtyPolicy::Replay,
             fail: FailPolicy::Ladder,
+            lock: false,
             wait: 30,
             reboot_delay: 10,
             root: None,
@@ -122,6 +125,7 @@ impl Default for Settings {
             ("ofs-size", "50%"),
             ("ofs-dirty", "replay"),
             ("ofs-fail", "ladder"),
+            ("ofs-lock", "no"),
             ("ofs-wait", "30"),
             ("ofs-reboot-delay", "10"),
         ] {
@@ -158,6 +162,11 @@ const KNOWN: &[Known] = &[
         word: "ofs-fail",
         key: "fail",
         accepted: "ladder, reboot",
+    },
+    Known {
+        word: "ofs-lock",
+        key: "lock",
+        accepted: "yes, no",
     },
     Known {
         word: "ofs-wait",
@@ -334,6 +343,7 @@ impl Settings {
                     _ => return None,
                 }
             }
+            "ofs-lock" => self.lock = yes_or_no(value)?,
             "ofs-wait" => self.wait = seconds(1)?,
             "ofs-reboot-delay" => self.reboot_delay = seconds(0)?,
             "root" => self.root = Some(DeviceSpec::parse(value)?),
