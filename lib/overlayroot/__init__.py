@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Python code of the layer: conf/layer.conf adds it, recipes call overlayroot.MODULE.FUNCTION."""
+"""Python code of the layer: conf/layer.conf adds it, classes and recipes call overlayroot.MODULE.FUNCTION.
 
-BBIMPORTS = ["kconfig"]
+Plain Python: tests need no BitBake.
+"""
+
+BBIMPORTS = ["checks", "kconfig", "settings", "variables"]

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+# Every variable of this layer, its weak default and what it means. Set them in local.conf, in a distro or
+# machine configuration, or in an image recipe; docs/variables.md is made from the [doc] flags.
+
+# --- What the initramfs does when U-Boot and the command line say nothing.
+OVERLAYROOT_OVERLAYFS ??= "yes"
+OVERLAYROOT_OVERLAYFS[doc] = "`yes` protects the root, `no` boots it writable. The command line wins (`overlayfs=`)."
+
+OVERLAYROOT_SIZE ??= "20%"
+OVERLAYROOT_SIZE[doc] = "Size of the RAM layer: percent of RAM (`20`, `20%`) or bytes (`64M`), with an optional cap on files (`64M,20000`). The command line wins (`ofs-size=`)."
+
+OVERLAYROOT_DIRTY ??= "replay"
+OVERLAYROOT_DIRTY[doc] = "A root whose journal needs recovery: `replay` it once, boot it `frozen`, or `refuse`. The command line wins (`ofs-dirty=`)."
+
+OVERLAYROOT_FAIL ??= "ladder"
+OVERLAYROOT_FAIL[doc] = "A mode that cannot be reached: `ladder` tries the next lower one, `reboot` restarts. The command line wins (`ofs-fail=`)."
+
+OVERLAYROOT_LOCK ??= "no"
+OVERLAYROOT_LOCK[doc] = "`yes` keeps the block device of the root read-only for the whole uptime. The command line wins (`ofs-lock=`)."
+
+OVERLAYROOT_WAIT ??= "30"
+OVERLAYROOT_WAIT[doc] = "Longest wait for the root device, seconds. The command line wins (`ofs-wait=`)."
+
+OVERLAYROOT_REBOOT_DELAY ??= "10"
+OVERLAYROOT_REBOOT_DELAY[doc] = "How long the last message stays on the console before a restart, seconds. The command line wins (`ofs-reboot-delay=`)."
+
+# --- The image.
+OVERLAYROOT_ROOTFS ??= "ext4"
+OVERLAYROOT_ROOTFS[doc] = "File system of the root partition: `ext4`, `squashfs` or `erofs`. The last two can never be written, not even with `overlayfs=no`. Set it where the kernel recipe sees it too: not in an image recipe."
+
+OVERLAYROOT_UBOOT ??= "spi-nor"
+OVERLAYROOT_UBOOT[doc] = "Where U-Boot is: `spi-nor` (not on the card), `card` (`UBOOT_BINARY` at 1 KiB) or `card-spl` (`SPL_BINARY` at 1 KiB, U-Boot at 69 KiB)."
+
+OVERLAYROOT_BOOT_SIZE ??= "64"
+OVERLAYROOT_BOOT_SIZE[doc] = "Size of the boot partition, MiB."
+
+OVERLAYROOT_DATA_SIZE ??= ""
+OVERLAYROOT_DATA_SIZE[doc] = "Size of a third partition for what is to be kept, MiB: ext4, mounted writable. Empty: none. What is on it is not protected."
+
+OVERLAYROOT_DATA_MOUNT ??= "/data"
+OVERLAYROOT_DATA_MOUNT[doc] = "Where the data partition is mounted."
+
+OVERLAYROOT_WKS_FILE ??= "overlayroot-${OVERLAYROOT_UBOOT}.wks.in"
+OVERLAYROOT_WKS_FILE[doc] = "Partition layout for wic. One of your own needs the boot partition first and, unless `OVERLAYROOT_ROOT` says otherwise, the root second."
+
+OVERLAYROOT_IMAGE_FSTYPES ??= "wic.gz wic.bmap"
+OVERLAYROOT_IMAGE_FSTYPES[doc] = "Image types that the class adds to `IMAGE_FSTYPES`."
+
+OVERLAYROOT_DISK_SIGNATURE ??= "${@overlayroot.variables.disk_signature(d)}"
+OVERLAYROOT_DISK_SIGNATURE[doc] = "Signature in the partition table, 8 hexadecimal digits; by default a hash of distribution, machine and image name, so that it is the same in each build."
+
+OVERLAYROOT_ROOT ??= "PARTUUID=${OVERLAYROOT_DISK_SIGNATURE}-02"
+OVERLAYROOT_ROOT[doc] = "What the boot script passes as `root=`. The number of a card differs between kernels: name a partition by what is on the card."
+
+# --- Booting.
+OVERLAYROOT_BOOT ??= "${@'bundle' if d.getVar('INITRAMFS_IMAGE_BUNDLE') == '1' else 'script'}"
+OVERLAYROOT_BOOT[doc] = "`script`: our boot script and a separate initramfs on the boot partition. `bundle`: the kernel carries the initramfs (`INITRAMFS_IMAGE_BUNDLE`), for boards whose boot script must stay."
+
+OVERLAYROOT_BOOT_SCRIPTS ??= "boot.scr"
+OVERLAYROOT_BOOT_SCRIPTS[doc] = "Names under which the boot script is put on the boot partition. Boundary's U-Boot before 2017 looks for `6x_bootscript`."
+
+OVERLAYROOT_BOOT_ENV ??= ""
+OVERLAYROOT_BOOT_ENV[doc] = "More lines for `overlayroot.env` on the boot partition, separated by `\n`: U-Boot variables that the boot script imports."
+
+OVERLAYROOT_INITRAMFS ??= "overlayroot-initramfs"
+OVERLAYROOT_INITRAMFS[doc] = "Recipe of the initramfs; with `OVERLAYROOT_BOOT` = `bundle` it has to be `INITRAMFS_IMAGE`, too."
+
+OVERLAYROOT_INITRAMFS_MODULES ??= ""
+OVERLAYROOT_INITRAMFS_MODULES[doc] = "Kernel modules that the initramfs carries and loads, in order; what they depend on comes along. Empty: all that is needed is built in."
+
+OVERLAYROOT_FW_ENV_CONFIG ??= ""
+OVERLAYROOT_FW_ENV_CONFIG[doc] = "Contents of `/etc/fw_env.config`, lines separated by `\n`. Empty: what the U-Boot recipe ships."
+
+OVERLAYROOT_UBOOT_ENV ??= "0"
+OVERLAYROOT_UBOOT_ENV[doc] = "`1` also puts `overlayfs=yes` and `ofs-size` into the environment that is compiled into U-Boot, where the U-Boot recipe supports it. Never needed: the boot script has the same defaults."
+
+# --- The kernel.
+OVERLAYROOT_KERNEL_CONFIG ??= "${DEPLOY_DIR_IMAGE}/overlayroot-kernel-config-${MACHINE}"
+OVERLAYROOT_KERNEL_CONFIG[doc] = "The final `.config` of the kernel, which the image is checked against; kernel recipes that have our configuration deploy it there."
+
+OVERLAYROOT_KERNEL_MODULES ??= ""
+OVERLAYROOT_KERNEL_MODULES[doc] = "Symbols, without `CONFIG_`, that may be modules in the final `.config`: those that the initramfs or the root carries, `OVERLAY_FS` for example."
+
+OVERLAYROOT_VERITY ??= "0"
+OVERLAYROOT_VERITY[doc] = "`1` builds dm-verity into the kernel."
+
+# --- The build.
+OVERLAYROOT_CARGO_CLASS ??= "${@bb.utils.contains('BBFILE_COLLECTIONS', 'rust-bin-layer', 'cargo_bin', 'cargo', d)}"
+OVERLAYROOT_CARGO_CLASS[doc] = "Class that builds the Rust recipes: `cargo_bin` where meta-rust-bin is there, oe-core's `cargo` otherwise."
+
+OVERLAYROOT_LAYERDIR[doc] = "Folder of this layer; set by it."
+
+python () {
+    overlayroot.variables.check(d)
+}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The layer's own variables: which there are, and what is wrong with their values."""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable
+
+PREFIX = "OVERLAYROOT_"
+
+# Variables with a fixed set of values, beside those of settings.py.
+CHOICES = {
+    "OVERLAYROOT_ROOTFS": ("ext4", "squashfs", "erofs"),
+    "OVERLAYROOT_UBOOT": ("spi-nor", "card", "card-spl"),
+    "OVERLAYROOT_BOOT": ("script", "bundle"),
+    "OVERLAYROOT_UBOOT_ENV": ("0", "1"),
+    "OVERLAYROOT_VERITY": ("0", "1"),
+}
+
+# Regular expression and its meaning, for the rest.
+FORMS = {
+    "OVERLAYROOT_BOOT_SIZE": (r"[1-9][0-9]*", "a number of MiB"),
+    "OVERLAYROOT_DATA_SIZE": (r"([1-9][0-9]*)?", "a number of MiB, or nothing"),
+    "OVERLAYROOT_DATA_MOUNT": (r"/[A-Za-z0-9_./-]+", "an absolute path"),
+    "OVERLAYROOT_DISK_SIGNATURE": (r"(?!0{8})[0-9a-f]{8}", "8 hexadecimal digits, not all 0"),
+}
+
+
+def unknown(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A message for each name with our prefix that is none of `known`; overrides do not count."""
+    known = sorted(known)
+    messages = []
+    for name in sorted({name.split(":")[0] for name in names if name.startswith(PREFIX)}):
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see docs/variables.md for those that there are"
+        messages.append(f"{name} is no variable of meta-overlayroot: {hint}")
+    return messages
+
+
+def bad_values(values: dict[str, str]) -> list[str]:
+    """A message for each value that the layer cannot use."""
+    messages = []
+    for name, words in CHOICES.items():
+        if values[name] not in words:
+            messages.append(f'{name} = "{values[name]}" cannot be used; accepted: {", ".join(words)}')
+    for name, (form, meaning) in FORMS.items():
+        if not re.fullmatch(form, values[name]):
+            messages.append(f'{name} = "{values[name]}" cannot be used: it is {meaning}')
+    return messages
+
+
+def signature(*words: str) -> str:
+    """Eight hexadecimal digits for a partition table, the same for the same words; never all 0."""
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    return digest[:8] if digest[:8] != "0" * 8 else "00000001"
+
+
+def disk_signature(d) -> str:
+    """Default of OVERLAYROOT_DISK_SIGNATURE."""
+    return signature(*(d.getVar(name) or "" for name in ("DISTRO", "MACHINE", "PN")))
+
+
+def check(d) -> None:
+    """Ends the parsing of a recipe whose variables of ours are unknown or have values of no use."""
+    import bb
+
+    known = [name for name in d.keys() if name.startswith(PREFIX) and d.getVarFlag(name, "doc")]
+    messages = unknown(d.keys(), known)
+    messages += bad_values({name: d.getVar(name) or "" for name in [*CHOICES, *FORMS]})
+    if messages:
+        bb.fatal("\n".join(messages))
