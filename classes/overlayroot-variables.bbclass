@@ -75,11 +75,17 @@ OVERLAYROOT_UBOOT_ENV ??= "0"
 OVERLAYROOT_UBOOT_ENV[doc] = "`1` also puts `overlayfs=yes` and `ofs-size` into the environment that is compiled into U-Boot, where the U-Boot recipe supports it. Never needed: the boot script has the same defaults."
 
 # --- The kernel.
-OVERLAYROOT_KERNEL_CONFIG ??= "${DEPLOY_DIR_IMAGE}/overlayroot-kernel-config-${MACHINE}"
+OVERLAYROOT_KERNEL_CONFIG ??= "${DEPLOY_DIR_IMAGE}/overlayroot-kernel-${MACHINE}.config"
 OVERLAYROOT_KERNEL_CONFIG[doc] = "The final `.config` of the kernel, which the image is checked against; kernel recipes that have our configuration deploy it there."
 
-OVERLAYROOT_KERNEL_MODULES ??= ""
-OVERLAYROOT_KERNEL_MODULES[doc] = "Symbols, without `CONFIG_`, that may be modules in the final `.config`: those that the initramfs or the root carries, `OVERLAY_FS` for example."
+OVERLAYROOT_KERNEL_FRAGMENTS ??= "${@' '.join(overlayroot.kconfig.fragments(d.getVar('OVERLAYROOT_ROOTFS'), d.getVar('OVERLAYROOT_VERITY') == '1', d.getVar('OVERLAYROOT_KERNEL_OLD') == '1'))}"
+OVERLAYROOT_KERNEL_FRAGMENTS[doc] = "Kernel configuration fragments that the kernel recipe merges, and whose symbols are checked."
+
+OVERLAYROOT_KERNEL_MODULES ??= "0"
+OVERLAYROOT_KERNEL_MODULES[doc] = "`1`: what the kernel needs before it has its root may be a module, as the initramfs carries it (`OVERLAYROOT_INITRAMFS_MODULES`). `0`: it must be built in."
+
+OVERLAYROOT_KERNEL_OLD ??= "${@'01'[overlayroot.kconfig.is_old(d.getVar('LINUX_VERSION') or d.getVar('PV'))]}"
+OVERLAYROOT_KERNEL_OLD[doc] = "`1`: the kernel has the overlayfs patch of 3.10's days (`CONFIG_OVERLAYFS_FS`). Default: what its version says. For a vendor's 3.x kernel with mainline's OVERLAY_FS: `0`."
 
 OVERLAYROOT_VERITY ??= "0"
 OVERLAYROOT_VERITY[doc] = "`1` builds dm-verity into the kernel."

@@ -4,4 +4,4 @@
 Plain Python: tests need no BitBake.
 """
 
-BBIMPORTS = ["checks", "kconfig", "settings", "variables"]
+BBIMPORTS = ["checks", "kconfig", "layout", "modules", "settings", "variables"]

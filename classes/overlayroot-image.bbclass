@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+# Turns an image recipe into one whose root is protected: inherit it. Variables and their meaning are in
+# overlayroot-variables.bbclass and docs/variables.md; docs/integrate.md is a walk through.
+#
+# It adds the initramfs and the boot script to the boot partition, lays the card out, and fails the build when
+# the image could not protect itself.
+
+inherit features_check overlayroot-variables
+
+REQUIRED_DISTRO_FEATURES:append = " overlayroot"
+
+IMAGE_FEATURES[validitems] += "overlayroot"
+IMAGE_FEATURES += "overlayroot"
+# It puts an init of its own before the real one, with another overlay.
+IMAGE_FEATURES_CONFLICTS_overlayroot = "overlayfs-etc"
+
+IMAGE_INSTALL:append = " packagegroup-overlayroot"
+
+# --- The card.
+IMAGE_FSTYPES:append = " ${OVERLAYROOT_IMAGE_FSTYPES}"
+# Both: machines set one or the other.
+WKS_FILE = "${OVERLAYROOT_WKS_FILE}"
+WKS_FILES = "${WKS_FILE}"
+# Series differ in where they look for layouts.
+WKS_SEARCH_PATH:append = ":${OVERLAYROOT_LAYERDIR}/files/wic"
+# Entries of wic's would mount the boot partition writable.
+WIC_CREATE_EXTRA_ARGS = "--no-fstab-update"
+
+OVERLAYROOT_WKS_ROOT = "--fstype=${OVERLAYROOT_ROOTFS} ${@overlayroot.layout.root_options(d)}"
+OVERLAYROOT_WKS_ROOT[doc] = "Options of the root partition in our layouts; derived."
+OVERLAYROOT_WKS_DATA = "${@overlayroot.layout.data_partition(d)}"
+OVERLAYROOT_WKS_DATA[doc] = "Line of the data partition in our layouts; derived."
+OVERLAYROOT_UBOOT_FILE ??= "${UBOOT_BINARY}"
+OVERLAYROOT_UBOOT_FILE[doc] = "U-Boot's file in the deploy folder, for the layouts that carry it."
+
+# --- The boot partition.
+OVERLAYROOT_ENV_FILE = "${IMAGE_BASENAME}-${MACHINE}.overlayroot.env"
+OVERLAYROOT_ENV_FILE[doc] = "Name of this image's overlayroot.env in the deploy folder; derived."
+OVERLAYROOT_BOOT_FILES = "${@overlayroot.layout.boot_files(d)}"
+OVERLAYROOT_BOOT_FILES[doc] = "What the class adds to IMAGE_BOOT_FILES; derived."
+
+IMAGE_BOOT_FILES:remove = "${@'boot.scr-${MACHINE};boot.scr' if d.getVar('OVERLAYROOT_BOOT') == 'script' else ''}"
+IMAGE_BOOT_FILES:append = " ${OVERLAYROOT_BOOT_FILES}"
+
+OVERLAYROOT_WIC_DEPENDS = "${@overlayroot.layout.wic_depends(d)}"
+OVERLAYROOT_WIC_DEPENDS[doc] = "Tasks that have to be done before wic; derived."
+do_image_wic[depends] += "${OVERLAYROOT_WIC_DEPENDS}"
+
+# overlayroot.env: what the boot script has to know of this image.
+python do_overlayroot_env() {
+    import os
+
+    folder = d.getVar("OVERLAYROOT_ENV_DIR")
+    with open(os.path.join(folder, d.getVar("OVERLAYROOT_ENV_FILE")), "w") as file:
+        file.write(overlayroot.layout.environment(d))
+}
+OVERLAYROOT_ENV_DIR = "${WORKDIR}/overlayroot-env"
+OVERLAYROOT_ENV_DIR[doc] = "Where overlayroot.env is made; internal."
+do_overlayroot_env[doc] = "Writes overlayroot.env for the boot partition"
+do_overlayroot_env[cleandirs] = "${OVERLAYROOT_ENV_DIR}"
+do_overlayroot_env[sstate-inputdirs] = "${OVERLAYROOT_ENV_DIR}"
+do_overlayroot_env[sstate-outputdirs] = "${DEPLOY_DIR_IMAGE}"
+do_overlayroot_env[stamp-extra-info] = "${MACHINE_ARCH}"
+SSTATETASKS += "do_overlayroot_env"
+addtask overlayroot_env before do_image_wic
+
+python do_overlayroot_env_setscene () {
+    sstate_setscene(d)
+}
+addtask do_overlayroot_env_setscene
+
+# --- The root file system.
+ROOTFS_POSTPROCESS_COMMAND += "overlayroot_rootfs "
+overlayroot_rootfs() {
+    # Mount points, for roots that cannot be written (the init makes them where it can).
+    install -d ${IMAGE_ROOTFS}/mnt/root-RO ${IMAGE_ROOTFS}/mnt/root-RW
+    if [ -n "${OVERLAYROOT_DATA_SIZE}" ]; then
+        install -d ${IMAGE_ROOTFS}${OVERLAYROOT_DATA_MOUNT}
+        echo "LABEL=ofs-data ${OVERLAYROOT_DATA_MOUNT} ext4 noatime 0 2" >>${IMAGE_ROOTFS}${sysconfdir}/fstab
+    fi
+    if [ -n "${OVERLAYROOT_FW_ENV_CONFIG}" ]; then
+        printf '%b\n' "${OVERLAYROOT_FW_ENV_CONFIG}" >${IMAGE_ROOTFS}${sysconfdir}/fw_env.config
+    fi
+    # libubootenv falls back to this name; U-Boot recipes prefix it with their own.
+    if [ ! -e ${IMAGE_ROOTFS}${sysconfdir}/u-boot-initial-env ]; then
+        for file in ${IMAGE_ROOTFS}${sysconfdir}/u-boot-*-initial-env; do
+            [ ! -e "$file" ] || ln -sf "$(basename "$file")" ${IMAGE_ROOTFS}${sysconfdir}/u-boot-initial-env
+        done
+    fi
+}
+
+# --- Checks: an image that could not protect itself does not leave the build.
+IMAGE_QA_COMMANDS += "overlayroot_check_rootfs overlayroot_check_kernel"
+
+python overlayroot_check_rootfs() {
+    root = d.getVar("OVERLAYROOT_ROOT")
+    messages = overlayroot.checks.rootfs(d.getVar("IMAGE_ROOTFS"), {root, "/dev/root", "LABEL=rootfs"})
+    if messages:
+        raise oe.utils.ImageQAFailed("\n".join(messages), "overlayroot_check_rootfs")
+}
+
+python overlayroot_check_kernel() {
+    import os
+
+    config = d.getVar("OVERLAYROOT_KERNEL_CONFIG")
+    if not os.path.exists(config):
+        raise oe.utils.ImageQAFailed(
+            "%s is missing, so nobody knows whether the kernel can protect the root. A bbappend of %s has to require "
+            "recipes-kernel/linux/overlayroot-kernel.inc (docs/integrate.md), or OVERLAYROOT_KERNEL_CONFIG has to name "
+            "the final .config." % (config, d.getVar("PREFERRED_PROVIDER_virtual/kernel") or "the kernel recipe"),
+            "overlayroot_check_kernel")
+    lacks = overlayroot.checks.kernel(config, d)
+    if lacks:
+        raise oe.utils.ImageQAFailed(
+            "The kernel could not protect the root. %s lacks:\n  %s" % (config, "\n  ".join(lacks)),
+            "overlayroot_check_kernel")
+}
+do_image_qa[depends] += "virtual/kernel:do_deploy"
+
+# The image is looked into once more when it is done, whoever laid it out.
+IMAGE_CMD:wic:append() {
+    overlayroot_finish_wic "$out.wic"
+}
+overlayroot_finish_wic() {
+    python3 ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py ${@overlayroot.layout.wic_options(d)} "$1" ||
+        bbfatal "overlayroot: the image could not protect its root"
+}
+do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py:True"
+do_image_wic[prefuncs] += "overlayroot_check_initramfs"
+python overlayroot_check_initramfs() {
+    import os
+
+    if d.getVar("OVERLAYROOT_BOOT") == "script":
+        path = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), overlayroot.layout.initramfs_file(d))
+        for message in overlayroot.checks.initramfs_size(path, d.getVar("INITRAMFS_MAXSIZE") or ""):
+            bb.fatal(message)
+}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+SUMMARY = "Init for an initramfs: read-only root with RAM over it"
+DESCRIPTION = "PID 1 of an initramfs. It mounts the root read-only, stacks RAM on top with overlayfs and starts the \
+real init. It needs no libc and no shell."
+
+OVERLAYROOT_CARGO_PACKAGE = "overlayroot-init"
+
+require overlayroot.inc
+
+SRC_URI += "file://ofs"
+
+# The init is alone in its address space and has no loader: addresses fixed at link time make it smaller.
+RUSTFLAGS:append:arm = " -Crelocation-model=static"
+RUSTFLAGS:append:aarch64 = " -Crelocation-model=static"
+
+do_install() {
+    install -D -m 0755 ${OVERLAYROOT_CARGO_OUTPUT}/overlayroot-init ${D}/init
+    # For those who keep oe-core's initramfs-framework: the same program, started by a module of it.
+    install -D -m 0755 ${OVERLAYROOT_CARGO_OUTPUT}/overlayroot-init ${D}${base_sbindir}/overlayroot-init
+    install -D -m 0755 ${UNPACKDIR}/ofs ${D}/init.d/89-ofs
+}
+
+PACKAGES =+ "initramfs-module-ofs"
+
+SUMMARY:initramfs-module-ofs = "initramfs-framework module that hands over to overlayroot's init"
+RDEPENDS:initramfs-module-ofs = "initramfs-framework-base overlayroot-conf"
+FILES:initramfs-module-ofs = "${base_sbindir}/overlayroot-init /init.d/89-ofs"
+
+RDEPENDS:${PN} = "overlayroot-conf"
+FILES:${PN} = "/init"
+
+# It has no dynamic section whose linker flags could be looked at.
+INSANE_SKIP:${PN} += "ldflags"
+INSANE_SKIP:initramfs-module-ofs += "already-stripped ldflags"
