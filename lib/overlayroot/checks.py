@@ -4,7 +4,7 @@
 Each check returns messages; an empty list means that nothing is wrong.
 """
 
-import os
+import pathlib
 import re
 
 # Where the booted system shows the real root (docs/boot-flow.md).
@@ -12,7 +12,7 @@ LOWER = "/mnt/root-RO"
 WRITABLE_REMOUNT = re.compile(r"\bmount\b.*\bremount\b.*\brw\b|\bmount\b.*\brw\b.*\bremount\b")
 
 
-def fstab(text: str, roots: set[str]) -> list[str]:
+def fstab(text: str, roots: set) -> list:
     """Lines that would mount the real root writable a second time.
 
     `roots` are the ways in which the file may name the root partition. The entry for `/` is none of them:
@@ -33,7 +33,7 @@ def fstab(text: str, roots: set[str]) -> list[str]:
     return messages
 
 
-def inittab(text: str) -> list[str]:
+def inittab(text: str) -> list:
     """Entries that remount a root writable, which is for nothing on an overlay and wrong without one."""
     return [
         f"/etc/inittab line {number} remounts the root writable: {line.strip()}; take it out"
@@ -42,34 +42,33 @@ def inittab(text: str) -> list[str]:
     ]
 
 
-def rootfs(folder: str, roots: set[str]) -> list[str]:
+def rootfs(folder: str, roots: set) -> list:
     """What is wrong in the files of a root file system."""
 
+    top = pathlib.Path(folder)
+
     def read(name: str) -> str:
-        path = os.path.join(folder, name)
-        if not os.path.isfile(path):
-            return ""
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        path = top / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     messages = fstab(read("etc/fstab"), roots) + inittab(read("etc/inittab"))
     inits = ("sbin/init", "etc/init", "bin/init")
-    if not any(os.path.lexists(os.path.join(folder, name)) for name in inits):
+    if not any((top / name).is_symlink() or (top / name).exists() for name in inits):
         messages.append(f"no init in the image (/{', /'.join(inits)}): nothing could be started")
     return messages
 
 
-def initramfs_size(path: str, most: str) -> list[str]:
+def initramfs_size(path: str, most: str) -> list:
     """Whether an initramfs is larger than INITRAMFS_MAXSIZE (KiB; empty: no limit)."""
     if not most:
         return []
-    size = os.path.getsize(path)
+    size = pathlib.Path(path).stat().st_size
     if size <= int(most) * 1024:
         return []
     return [f"{path} has {size} bytes, more than INITRAMFS_MAXSIZE = {most} KiB"]
 
 
-def kernel(config: str, d) -> list[str]:
+def kernel(config: str, d) -> list:
     """What the final .config of a kernel lacks for this image's root, by the fragments of this layer."""
     from . import kconfig
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What goes where on the card: boot files, layouts, what the boot script is told. From BitBake's datastore."""
+"""What goes where on the card: boot files, layouts, what the boot script is told.
+
+`d` is BitBake's datastore everywhere.
+"""
 
 INITRAMFS = "overlayroot.cpio.gz"
 ENVIRONMENT = "overlayroot.env"
@@ -16,7 +19,7 @@ def initramfs_file(d) -> str:
     return f"{d.getVar('OVERLAYROOT_INITRAMFS')}-{d.getVar('MACHINE')}.cpio.gz"
 
 
-def deployed(d) -> dict[str, str]:
+def deployed(d) -> dict:
     """Files of the boot partition that protection hangs on: name there, name in the deploy folder."""
     if not by_script(d):
         return {}
@@ -43,12 +46,19 @@ def wic_options(d) -> str:
 
 def wic_depends(d) -> str:
     """Tasks that have to be done before wic."""
-    tasks = ["virtual/kernel:do_deploy", "mtools-native:do_populate_sysroot", "dosfstools-native:do_populate_sysroot"]
+    tasks = [
+        "virtual/kernel:do_deploy",
+        "mtools-native:do_populate_sysroot",
+        "dosfstools-native:do_populate_sysroot",
+    ]
     tools = {"ext4": "e2fsprogs-native", "squashfs": "squashfs-tools-native", "erofs": "erofs-utils-native"}
     kinds = {d.getVar("OVERLAYROOT_ROOTFS")} | ({"ext4"} if d.getVar("OVERLAYROOT_DATA_SIZE") else set())
     tasks += [f"{tools[kind]}:do_populate_sysroot" for kind in sorted(kinds) if kind in tools]
     if by_script(d):
-        tasks += ["overlayroot-boot-script:do_deploy", f"{d.getVar('OVERLAYROOT_INITRAMFS')}:do_image_complete"]
+        tasks += [
+            "overlayroot-boot-script:do_deploy",
+            f"{d.getVar('OVERLAYROOT_INITRAMFS')}:do_image_complete",
+        ]
     if d.getVar("OVERLAYROOT_UBOOT") != "spi-nor":
         tasks.append("virtual/bootloader:do_deploy")
     return " ".join(tasks)
@@ -67,7 +77,8 @@ def data_partition(d) -> str:
     size = d.getVar("OVERLAYROOT_DATA_SIZE")
     if not size:
         return ""
-    return f"part {d.getVar('OVERLAYROOT_DATA_MOUNT')} --ondisk mmcblk0 --fstype=ext4 --label ofs-data --align 4096 --fixed-size {size}"
+    options = f"--ondisk mmcblk0 --fstype=ext4 --label ofs-data --align 4096 --fixed-size {size}"
+    return f"part {d.getVar('OVERLAYROOT_DATA_MOUNT')} {options}"
 
 
 def environment(d) -> str:

@@ -12,11 +12,11 @@ YES = {"yes", "on", "1", "y", "true"}
 NO = {"no", "off", "0", "n", "false"}
 
 
-def _choice(*words: str) -> Callable[[str], bool]:
+def _choice(*words: str) -> Callable:
     return lambda value: value in words
 
 
-def _seconds(least: int) -> Callable[[str], bool]:
+def _seconds(least: int) -> Callable:
     return lambda value: value.isascii() and value.isdigit() and least <= int(value) <= 3600
 
 
@@ -30,7 +30,7 @@ def _size(value: str) -> bool:
 
 
 # Variable of the build, key in overlayroot.conf, what is accepted, the same in words.
-SETTINGS: list[tuple[str, str, Callable[[str], bool], str]] = [
+SETTINGS = [
     ("OVERLAYROOT_OVERLAYFS", "overlayfs", lambda value: value in YES | NO, "yes, no"),
     ("OVERLAYROOT_SIZE", "size", _size, "20, 20%, 64M, 1G, 64M,20000"),
     ("OVERLAYROOT_DIRTY", "dirty", _choice("replay", "frozen", "refuse"), "replay, frozen, refuse"),
@@ -45,7 +45,7 @@ class BadSettingError(ValueError):
     """A value that the init would refuse; the message names the variable and what is accepted."""
 
 
-def configuration(values: dict[str, str]) -> str:
+def configuration(values: dict) -> str:
     """The text of overlayroot.conf. `values` has every variable of SETTINGS.
 
     Raises:

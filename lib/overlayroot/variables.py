@@ -26,7 +26,7 @@ FORMS = {
 }
 
 
-def unknown(names: Iterable[str], known: Iterable[str]) -> list[str]:
+def unknown(names: Iterable, known: Iterable) -> list:
     """A message for each name with our prefix that is none of `known`; overrides do not count."""
     known = sorted(known)
     messages = []
@@ -39,7 +39,7 @@ def unknown(names: Iterable[str], known: Iterable[str]) -> list[str]:
     return messages
 
 
-def bad_values(values: dict[str, str]) -> list[str]:
+def bad_values(values: dict) -> list:
     """A message for each value that the layer cannot use."""
     messages = []
     for name, words in CHOICES.items():

@@ -73,7 +73,7 @@ def boot_file(image: pathlib.Path, offset: int, name: str) -> bytes:
         return copy.read_bytes()
 
 
-def check(image: pathlib.Path, files: dict[str, pathlib.Path]) -> None:
+def check(image: pathlib.Path, files: dict) -> None:
     """Compares files of the boot partition with those that the build deployed."""
     offset = first_partition(image)
     for name, wanted in files.items():
@@ -84,7 +84,7 @@ def check(image: pathlib.Path, files: dict[str, pathlib.Path]) -> None:
             )
 
 
-def pair(text: str) -> tuple[str, pathlib.Path]:
+def pair(text: str) -> tuple:
     """NAME=FILE."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
@@ -92,9 +92,11 @@ def pair(text: str) -> tuple[str, pathlib.Path]:
     return name, pathlib.Path(path)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments=None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("image", type=pathlib.Path, help="raw image: IMAGE.wic")
     parser.add_argument("--signature", metavar="HEX", help="8 hexadecimal digits; a GPT keeps its own")
     parser.add_argument(

@@ -17,7 +17,7 @@ class System:
         """The system that `strategy` has booted."""
         self.strategy = strategy
 
-    def run(self, command: str, *, timeout: int = 60) -> str:
+    def run(self, command: str, *, timeout: int = 300) -> str:
         """Output of a command that must succeed."""
         return "\n".join(self.strategy.shell.run_check(command, timeout=timeout))
 
@@ -40,7 +40,7 @@ class System:
 
     def settle(self) -> None:
         """Waits until udev has loaded the drivers, of which one is the SPI NOR flash's."""
-        self.run("udevadm settle --timeout=120; test -e /dev/mtd0", timeout=150)
+        self.run("udevadm settle --timeout=600; test -e /dev/mtd0", timeout=660)
 
 
 @pytest.fixture(scope="session")

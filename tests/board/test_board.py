@@ -48,7 +48,7 @@ def test_environment_reaches_the_overlay(board: BoardStrategy, system: System) -
 
 def test_system_is_in_order(board: BoardStrategy, system: System) -> None:
     board.transition(Status.shell)
-    assert system.run("systemctl is-system-running --wait", timeout=200) == "running"
+    assert system.run("systemctl is-system-running --wait", timeout=900) == "running"
     fstab = system.run("cat /etc/fstab")
     assert fstab.startswith("# overlayroot: this copy of /etc/fstab lives in RAM.")
     active = [line.split()[1] for line in fstab.splitlines() if line and not line.startswith("#")]
@@ -81,7 +81,7 @@ def test_plug_pulled_while_writing(board: BoardStrategy, system: System) -> None
         "while :; do head -c 4000000 /dev/urandom > /srv/data/x; sync; rm /srv/data/x; echo rou''nd; done"
     )
     for _ in range(5):
-        board.console.expect("round", timeout=120)
+        board.console.expect("round", timeout=600)
     board.cut_power()
     assert board.root_hash() == before
     board.transition(Status.shell)
@@ -128,10 +128,14 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
     try:
         board.transition(Status.uboot)
         board.uboot.boot()
-        board.console.expect(r"ERROR: no overlayroot.cpio.gz on mmc \d:1: the root cannot be protected")
-        board.console.expect("not booting. Put the file back, or type: setenv overlayfs no, then: boot")
+        board.console.expect(
+            r"ERROR: no overlayroot.cpio.gz on mmc \d:1: the root cannot be protected", timeout=300
+        )
+        board.console.expect(
+            "not booting. Put the file back, or type: setenv overlayfs no, then: boot", timeout=300
+        )
         # It is back at the prompt: nothing was booted.
-        board.console.expect("=> ", timeout=60)
+        board.console.expect("=> ", timeout=300)
     finally:
         board.cut_power()
         mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
@@ -146,7 +150,7 @@ def test_corrupt_environment_protects(board: BoardStrategy, system: System) -> N
     board.cut_power()
     board.target.activate(board.console)
     board.power.on()
-    board.console.expect("bad CRC, using default environment", timeout=30)
+    board.console.expect("bad CRC, using default environment", timeout=300)
     board.target.activate(board.uboot)
     board.status = Status.uboot
     board.default_environment()

@@ -122,7 +122,7 @@ class BoardStrategy(Strategy):
         "uboot": "UBootDriver",
         "shell": "ShellDriver",
     }
-    boot_timeout = attr.ib(default=300, validator=attr.validators.instance_of(int))
+    boot_timeout = attr.ib(default=900, validator=attr.validators.instance_of(int))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

@@ -237,7 +237,7 @@ class Machine:
         *,
         script: str | None = None,
         memory: int = 96,
-        timeout: float = 60,
+        timeout: float = 180,
         during: Callable[["Machine", str], None] | None = None,
     ) -> Boot:
         """Boots once.
