@@ -2,7 +2,10 @@
 //! The commands: each file defines one, its arguments and what it does.
 
 mod completion;
+mod disable;
+mod enable;
 mod man;
+mod size;
 
 use clap::ArgMatches;
 
@@ -20,7 +23,13 @@ pub struct Entry {
 }
 
 /// Every command, in the order of the help.
-pub const COMMANDS: &[Entry] = &[completion::ENTRY, man::ENTRY];
+pub const COMMANDS: &[Entry] = &[
+    enable::ENTRY,
+    disable::ENTRY,
+    size::ENTRY,
+    completion::ENTRY,
+    man::ENTRY,
+];
 
 /// Runs the command that was chosen.
 pub fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {

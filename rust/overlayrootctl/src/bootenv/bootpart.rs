@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: MIT
+//! The boot partition: found where it is mounted, or else mounted read-only for as long as it is needed.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{makedev, statvfs, StatVfsMountFlags};
+use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
+
+use super::uenv::{self, UENV};
+use super::Variables;
+use crate::error::{Error, Result};
+
+/// Files by one of which a boot partition of ours is known.
+const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
+/// The boot script, under its two names.
+const SCRIPTS: [&str; 2] = ["boot.scr", "6x_bootscript"];
+/// Where it is mounted when it is not mounted already.
+const OURS: &str = "/run/overlayrootctl/boot";
+const FLAGS: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+/// A boot partition.
+pub struct BootPartition {
+    folder: PathBuf,
+    /// Device, when it was mounted here and has to be unmounted.
+    mounted: Option<PathBuf>,
+}
+
+impl BootPartition {
+    /// The one in `folder`, or the one of this board.
+    pub fn find(folder: Option<PathBuf>) -> Result<BootPartition> {
+        if let Some(folder) = folder {
+            if !folder.is_dir() {
+                return Err(Error::refused(
+                    format!("{} is no folder", folder.display()),
+                    "correct --boot",
+                ));
+            }
+            return Ok(BootPartition {
+                folder,
+                mounted: None,
+            });
+        }
+        let table = fs::read_to_string("/proc/self/mountinfo")
+            .map_err(Error::system("read", "/proc/self/mountinfo"))?;
+        if let Some(folder) = mounted(&table).find(|folder| has_mark(folder)) {
+            return Ok(BootPartition {
+                folder,
+                mounted: None,
+            });
+        }
+        let nothing = |why: String| {
+            Error::refused(
+                format!("no boot partition was found: {why}"),
+                "mount it, or name the folder with --boot",
+            )
+        };
+        let device = first_partition(&table).map_err(|e| nothing(e.to_string()))?;
+        fs::create_dir_all(OURS).map_err(Error::system("make", OURS))?;
+        let types = ["vfat", "ext4"];
+        let mount_as = |fstype: &str| {
+            mount(
+                &device,
+                OURS,
+                fstype,
+                FLAGS | MountFlags::RDONLY,
+                None::<&CStr>,
+            )
+        };
+        let (Ok(()) | Err(rustix::io::Errno::BUSY)) = types
+            .into_iter()
+            .map(mount_as)
+            .find(|result| result.is_ok())
+            .unwrap_or_else(|| mount_as("vfat"))
+        else {
+            return Err(nothing(format!(
+                "{} is neither vfat nor ext4, or this is not root",
+                device.display()
+            )));
+        };
+        let boot = BootPartition {
+            folder: OURS.into(),
+            mounted: Some(device),
+        };
+        if !has_mark(&boot.folder) {
+            return Err(nothing(format!(
+                "{boot} holds none of {}",
+                MARKS.join(", ")
+            )));
+        }
+        Ok(boot)
+    }
+
+    /// Content of a file; `None` when there is no such file.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.folder.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::system("read", path.display())(error)),
+        }
+    }
+
+    /// What the boot script imports over the environment, in its order: file and variables.
+    pub fn imported(&self) -> Vec<(String, Variables)> {
+        let file = |name: &str| {
+            let text = String::from_utf8(self.read(name).ok()??).ok()?;
+            Some((format!("{name} on the boot partition"), uenv::parse(&text)))
+        };
+        ["overlayroot.env", UENV]
+            .into_iter()
+            .filter_map(file)
+            .collect()
+    }
+
+    /// Whether the boot script has a word in it; `None` when there is no boot script.
+    pub fn script_has(&self, word: &str) -> Option<bool> {
+        let script = SCRIPTS.iter().find_map(|name| self.read(name).ok()?)?;
+        Some(
+            script
+                .windows(word.len())
+                .any(|window| window == word.as_bytes()),
+        )
+    }
+
+    /// Replaces a file so that a cut leaves the old one or the new one: written beside it, on the medium
+    /// before it takes the name. (vfat has no journal: a cut in the very moment of renaming may leave both
+    /// names, of which the new one is whole.)
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let was_read_only = self.read_only()?;
+        if was_read_only {
+            self.remount(false)?;
+        }
+        let written = self.write_beside(name, bytes);
+        let closed = if was_read_only {
+            self.remount(true)
+        } else {
+            Ok(())
+        };
+        written.and(closed)
+    }
+
+    fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.folder.join(name);
+        let beside = self.folder.join("uEnv.new");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&beside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            let folder = File::open(&self.folder)?;
+            folder.sync_all()?;
+            rustix::fs::syncfs(&folder).map_err(io::Error::from)
+        };
+        write().map_err(|error| {
+            let _ = fs::remove_file(&beside); // not there when it has been renamed
+            Error::system("write", path.display())(error)
+        })
+    }
+
+    fn read_only(&self) -> Result<bool> {
+        let state =
+            statvfs(&self.folder).map_err(Error::system("look at", self.folder.display()))?;
+        Ok(state.f_flag.contains(StatVfsMountFlags::RDONLY))
+    }
+
+    fn remount(&self, read_only: bool) -> Result<()> {
+        let (flags, operation) = match read_only {
+            true => (FLAGS | MountFlags::RDONLY, "make read-only again"),
+            false => (FLAGS, "make writable"),
+        };
+        mount_remount(&self.folder, flags, "")
+            .map_err(Error::system(operation, self.folder.display()))
+    }
+}
+
+impl fmt::Display for BootPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.mounted
+            .as_ref()
+            .unwrap_or(&self.folder)
+            .display()
+            .fmt(f)
+    }
+}
+
+impl Drop for BootPartition {
+    fn drop(&mut self) {
+        if self.mounted.is_some() {
+            // Still mounted read-only at worst; the next run takes it from there.
+            if let Err(error) = unmount(&self.folder, UnmountFlags::NOFOLLOW) {
+                log::warn!("cannot unmount {}: {error}", self.folder.display());
+            }
+        }
+    }
+}
+
+/// Mount points of a mount table, those without blanks and such.
+fn mounted(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    points
+        .filter(|point| *point != "/" && !point.contains('\\'))
+        .map(PathBuf::from)
+}
+
+fn has_mark(folder: &Path) -> bool {
+    MARKS.iter().any(|name| folder.join(name).is_file())
+}
+
+/// Device node of the first partition of the disk that the real root is on.
+fn first_partition(table: &str) -> io::Result<PathBuf> {
+    let number = |point: &str| {
+        let line = table
+            .lines()
+            .rev()
+            .find(|line| line.split(' ').nth(4) == Some(point))?;
+        line.split(' ').nth(2)
+    };
+    let missing = |what| io::Error::new(io::ErrorKind::NotFound, what);
+    let root = number("/mnt/root-RO")
+        .or_else(|| number("/"))
+        .ok_or_else(|| missing("no root is mounted"))?;
+    let partition = fs::canonicalize(Path::new("/sys/dev/block").join(root))
+        .map_err(|_| missing("the root is not on a disk"))?;
+    let disk = partition
+        .parent()
+        .ok_or_else(|| missing("the root is not on a partition"))?;
+    for entry in fs::read_dir(disk)? {
+        let entry = entry?;
+        let is_first =
+            fs::read_to_string(entry.path().join("partition")).is_ok_and(|n| n.trim() == "1");
+        if is_first && entry.path() != partition {
+            return node(&entry.path());
+        }
+    }
+    Err(missing("the disk of the root has no other first partition"))
+}
+
+/// Device node of a block device in sysfs.
+fn node(sysfs: &Path) -> io::Result<PathBuf> {
+    let name = sysfs.file_name().unwrap_or_default();
+    let node = Path::new("/dev").join(name);
+    let number = fs::read_to_string(sysfs.join("dev"))?;
+    let (major, minor) = number.trim().split_once(':').unwrap_or_default();
+    let wanted = makedev(major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
+    if fs::metadata(&node)?.rdev() == wanted {
+        Ok(node)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{} is another device", node.display()),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points() {
+        let table = "22 1 0:21 / / rw - overlay overlay rw\n\
+                     30 22 179:1 / /boot/firmware ro - vfat /dev/mmcblk3p1 ro\n\
+                     31 22 179:3 / /mnt/a\\040b ro - ext4 /dev/x ro\n";
+        let points: Vec<_> = mounted(table).collect();
+        assert_eq!(points, [PathBuf::from("/boot/firmware")]);
+    }
+
+    #[test]
+    fn a_folder_that_is_named() {
+        assert_eq!(
+            BootPartition::find(Some("/none".into()))
+                .err()
+                .unwrap()
+                .remedy(),
+            "correct --boot"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let boot = BootPartition::find(Some(folder.path().into())).unwrap();
+        assert_eq!(boot.script_has("overlayfs_once"), None);
+        fs::write(folder.path().join("boot.scr"), "header overlayfs_once").unwrap();
+        fs::write(folder.path().join("overlayroot.env"), "# x\nofs_root=a\n").unwrap();
+        fs::write(folder.path().join(UENV), "overlayfs=no\n").unwrap();
+        assert_eq!(boot.script_has("overlayfs_once"), Some(true));
+        assert_eq!(boot.script_has("never"), Some(false));
+        let imported = boot.imported();
+        assert_eq!(imported.len(), 2);
+        assert_eq!(imported[1].1["overlayfs"], "no");
+    }
+}

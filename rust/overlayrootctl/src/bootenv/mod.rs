@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+//! What U-Boot will tell the init at the next boot, and how it is changed.
+//!
+//! [`settings`] decides, without touching anything; a [`Store`] reads and writes: U-Boot's environment
+//! through its own tools ([`fwenv`]), or the file that the boot script imports ([`uenv`]).
+
+mod bootpart;
+mod fwconfig;
+mod fwenv;
+mod outcome;
+mod settings;
+mod uenv;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Command};
+use serde::Serialize;
+
+pub use outcome::carry_out;
+pub use settings::{disable, enable, next_boot, once, size, NextBoot, ONCE};
+
+use crate::error::{Error, Result};
+use bootpart::BootPartition;
+
+/// Names and values as the boot script sees them.
+pub type Variables = BTreeMap<String, String>;
+
+/// A change of one variable; `to` is `None` when it is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Name of the variable.
+    pub name: String,
+    /// Value before.
+    pub from: Option<String>,
+    /// Value after.
+    pub to: Option<String>,
+}
+
+/// A place where variables are kept.
+pub trait Store {
+    /// What it is, for messages.
+    fn name(&self) -> String;
+    /// Reads it.
+    fn read(&self) -> Result<Variables>;
+    /// Writes all changes at once where that is possible, and in their order otherwise: the order is such
+    /// that a cut between two of them leaves a protected board.
+    fn write(&self, changes: &[Change]) -> Result<()>;
+    /// Whether it shows all that the boot script will see, so that what is not set here is not set at all.
+    fn complete(&self) -> bool;
+    /// Refuses where U-Boot cannot use up a request for one writable boot that is written here.
+    fn takes_requests(&self) -> Result<()>;
+    /// Files that win over this store, the strongest last, and what they say.
+    fn stronger(&self) -> Vec<(String, Variables)>;
+}
+
+/// Where to look; the defaults fit a running board.
+#[derive(Debug, Default)]
+pub struct Choice {
+    /// `environment` or `file`; the first that is there otherwise.
+    pub store: Option<String>,
+    /// Configuration of fw_printenv and fw_setenv.
+    pub fw_config: Option<PathBuf>,
+    /// Folder where the boot partition is mounted.
+    pub boot: Option<PathBuf>,
+}
+
+impl Choice {
+    /// Adds the arguments to a command.
+    pub fn define(command: Command) -> Command {
+        let path = || clap::value_parser!(PathBuf);
+        command
+            .arg(
+                Arg::new("store")
+                    .long("store")
+                    .value_name("STORE")
+                    .value_parser(["environment", "file"])
+                    .help("Where to write: U-Boot's environment, or uEnv.txt on the boot partition [default: the first that this board has]"),
+            )
+            .arg(
+                Arg::new("fw-config")
+                    .long("fw-config")
+                    .value_name("FILE")
+                    .value_parser(path())
+                    .help("Configuration of fw_printenv and fw_setenv [default: /etc/fw_env.config]"),
+            )
+            .arg(
+                Arg::new("boot")
+                    .long("boot")
+                    .value_name("FOLDER")
+                    .value_parser(path())
+                    .help("Where the boot partition is mounted [default: it is looked for]"),
+            )
+    }
+
+    /// Takes the arguments of [`Choice::define`].
+    pub fn from_matches(matches: &ArgMatches) -> Choice {
+        Choice {
+            store: matches.get_one::<String>("store").cloned(),
+            fw_config: matches.get_one::<PathBuf>("fw-config").cloned(),
+            boot: matches.get_one::<PathBuf>("boot").cloned(),
+        }
+    }
+
+    /// The store of this board.
+    pub fn open(self) -> Result<Box<dyn Store>> {
+        let named = self.fw_config.is_some();
+        let tools = fwenv::Tools::find(self.fw_config);
+        match self.store.as_deref() {
+            Some("file") => Ok(Box::new(uenv::File::new(BootPartition::find(self.boot)?))),
+            store if named || store.is_some() => Ok(Box::new(
+                tools?.with_boot(BootPartition::find(self.boot).ok()),
+            )),
+            _ => match tools {
+                Ok(tools) => Ok(Box::new(
+                    tools.with_boot(BootPartition::find(self.boot).ok()),
+                )),
+                Err(no_tools) => match BootPartition::find(self.boot) {
+                    Ok(boot) => Ok(Box::new(uenv::File::new(boot))),
+                    Err(no_boot) => Err(Error::Refused {
+                        remedy: format!("{}; or {}", no_tools.remedy(), no_boot.remedy()),
+                        reasons: [no_tools, no_boot].into_iter().flat_map(reasons).collect(),
+                    }),
+                },
+            },
+        }
+    }
+}
+
+/// What the next boot will be, for `status`: values, or why they cannot be known and what to do about it.
+pub fn look() -> Result<NextBoot> {
+    look_at(Choice::default().open()?.as_ref())
+}
+
+/// What the next boot will be according to a store and to what wins over it.
+pub fn look_at(store: &dyn Store) -> Result<NextBoot> {
+    let mut variables = store.read()?;
+    for (_, stronger) in store.stronger() {
+        // A request for one boot is looked for in the environment only.
+        variables.extend(stronger.into_iter().filter(|(name, _)| name != ONCE));
+    }
+    let mut next = next_boot(&store.name(), &variables);
+    if !store.complete() && next.overlayfs.is_none() {
+        let text = "U-Boot's environment cannot be read here: overlayfs may be set there";
+        next.warnings.push(text.to_owned());
+    }
+    Ok(next)
+}
+
+/// Carries changes out: writes, reads back, compares. Refuses what a stronger file would undo.
+pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut reasons = Vec::new();
+    for (file, stronger) in store.stronger() {
+        for Change { name, to, .. } in changes {
+            match stronger.get(name) {
+                Some(value) if name != ONCE && to.as_ref() != Some(value) => {
+                    reasons.push(format!(
+                        "{name}={value} in {file} wins over {}",
+                        store.name()
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    if !reasons.is_empty() {
+        return Err(Error::Refused {
+            reasons,
+            remedy: "use --store file, or take that line out of the file".to_owned(),
+        });
+    }
+    store.write(changes)?;
+    let now = store.read()?;
+    for change in changes {
+        let value = now.get(&change.name);
+        if value != change.to.as_ref() {
+            return Err(Error::Malformed {
+                object: store.name(),
+                cause: format!(
+                    "{} was set to {}, but reads {}",
+                    change.name,
+                    shown(change.to.as_ref()),
+                    shown(value)
+                ),
+                remedy:
+                    "look whether the flash is write-protected and whether another program changes \
+                         the same variables, then try again",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What stands against something, without the words around it.
+fn reasons(error: Error) -> Vec<String> {
+    match error {
+        Error::Refused { reasons, .. } => reasons,
+        other => vec![other.to_string()],
+    }
+}
+
+fn shown(value: Option<&String>) -> String {
+    value.map_or("nothing".to_owned(), |value| format!("'{value}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// A store in memory; `stuck` writes nothing and claims to have.
+    #[derive(Default)]
+    struct Memory {
+        variables: RefCell<Variables>,
+        stronger: Variables,
+        stuck: bool,
+    }
+
+    impl Store for Memory {
+        fn name(&self) -> String {
+            "memory".into()
+        }
+        fn read(&self) -> Result<Variables> {
+            Ok(self.variables.borrow().clone())
+        }
+        fn write(&self, changes: &[Change]) -> Result<()> {
+            if !self.stuck {
+                for change in changes {
+                    let mut variables = self.variables.borrow_mut();
+                    variables.remove(&change.name);
+                    if let Some(value) = &change.to {
+                        variables.insert(change.name.clone(), value.clone());
+                    }
+                }
+            }
+            Ok(())
+        }
+        fn complete(&self) -> bool {
+            true
+        }
+        fn takes_requests(&self) -> Result<()> {
+            Ok(())
+        }
+        fn stronger(&self) -> Vec<(String, Variables)> {
+            vec![("uEnv.txt".into(), self.stronger.clone())]
+        }
+    }
+
+    fn one(name: &str, value: &str) -> Variables {
+        Variables::from([(name.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let store = Memory::default();
+        change(&store, &disable(&store.read().unwrap())).unwrap();
+        assert!(!look_at(&store).unwrap().protected);
+        let stuck = Memory {
+            stuck: true,
+            ..Memory::default()
+        };
+        let error = change(&stuck, &disable(&Variables::new())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "memory: overlayfs was set to 'no', but reads nothing"
+        );
+    }
+
+    #[test]
+    fn a_file_that_wins_is_named_and_nothing_is_written() {
+        let store = Memory {
+            stronger: one("overlayfs", "yes"),
+            ..Memory::default()
+        };
+        let error = change(&store, &disable(&Variables::new())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "refused, nothing was changed: overlayfs=yes in uEnv.txt wins over memory"
+        );
+        assert!(store.variables.borrow().is_empty());
+        // It is no hindrance to a request for one boot, and it decides about the boots after.
+        *store.variables.borrow_mut() = one("overlayfs", "no");
+        assert!(look_at(&store).unwrap().protected);
+        change(&store, &once(&one("overlayfs", "yes"))).unwrap();
+        assert!(look_at(&store).unwrap().once);
+    }
+}
