@@ -95,6 +95,7 @@ OVERLAYROOT_CARGO_CLASS ??= "${@bb.utils.contains('BBFILE_COLLECTIONS', 'rust-bi
 OVERLAYROOT_CARGO_CLASS[doc] = "Class that builds the Rust recipes: `cargo_bin` where meta-rust-bin is there, oe-core's `cargo` otherwise."
 
 OVERLAYROOT_LAYERDIR[doc] = "Folder of this layer; set by it."
+OVERLAYROOT_UNPACKDIR[doc] = "Where sources are unpacked, in any series; set by the layer."
 
 python () {
     overlayroot.variables.check(d)

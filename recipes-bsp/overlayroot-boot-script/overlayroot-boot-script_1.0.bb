@@ -10,9 +10,6 @@ DEPENDS = "u-boot-tools-native"
 
 SRC_URI = "file://boot.cmd"
 
-# Early scarthgap has no UNPACKDIR.
-UNPACKDIR ??= "${WORKDIR}"
-
 inherit deploy features_check nopackages
 
 REQUIRED_DISTRO_FEATURES = "overlayroot"
@@ -24,7 +21,7 @@ do_configure[noexec] = "1"
 do_install[noexec] = "1"
 
 do_compile() {
-    mkimage -A arm -O linux -T script -C none -n overlayroot -d ${UNPACKDIR}/boot.cmd ${B}/boot.scr
+    mkimage -A arm -O linux -T script -C none -n overlayroot -d ${OVERLAYROOT_UNPACKDIR}/boot.cmd ${B}/boot.scr
 }
 
 do_deploy() {
