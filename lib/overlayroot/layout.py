@@ -83,7 +83,12 @@ def data_partition(d) -> str:
 
 def environment(d) -> str:
     """Text of overlayroot.env: U-Boot variables, a line each."""
-    lines = ["# Written with the image; changes go to uEnv.txt.", f"ofs_root={d.getVar('OVERLAYROOT_ROOT')}"]
+    lines = [
+        "# Written with the image; changes go to uEnv.txt.",
+        f"ofs_root={d.getVar('OVERLAYROOT_ROOT')}",
+        f"ofs_default_overlayfs={d.getVar('OVERLAYROOT_OVERLAYFS')}",
+        f"ofs_default_size={d.getVar('OVERLAYROOT_SIZE')}",
+    ]
     # "115200;ttymxc1 ...": the first is the console that U-Boot's environment may override.
     baudrate, _, terminal = (d.getVar("SERIAL_CONSOLES") or "").partition(" ")[0].partition(";")
     if terminal:

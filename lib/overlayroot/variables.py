@@ -33,8 +33,10 @@ def unknown(names: Iterable, known: Iterable) -> list:
     for name in sorted({name.split(":")[0] for name in names if name.startswith(PREFIX)}):
         if name in known:
             continue
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see docs/variables.md for those that there are"
+        # Without the prefix, which would make everything alike.
+        ends = [other[len(PREFIX) :] for other in known]
+        close = difflib.get_close_matches(name[len(PREFIX) :], ends, n=1)
+        hint = f"did you mean {PREFIX}{close[0]}?" if close else "docs/variables.md has those that there are"
         messages.append(f"{name} is no variable of meta-overlayroot: {hint}")
     return messages
 

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: MIT
+"""The layer's Python code: values of variables, and the checks that an image has to pass. No BitBake."""
+
+import pathlib
+import subprocess
+
+import pytest
+from overlayroot import checks, layout, modules, settings, variables, wic
+
+DEFAULTS = {
+    "OVERLAYROOT_OVERLAYFS": "yes",
+    "OVERLAYROOT_SIZE": "20%",
+    "OVERLAYROOT_DIRTY": "replay",
+    "OVERLAYROOT_FAIL": "ladder",
+    "OVERLAYROOT_LOCK": "no",
+    "OVERLAYROOT_WAIT": "30",
+    "OVERLAYROOT_REBOOT_DELAY": "10",
+    "OVERLAYROOT_ROOTFS": "ext4",
+    "OVERLAYROOT_UBOOT": "spi-nor",
+    "OVERLAYROOT_BOOT": "script",
+    "OVERLAYROOT_UBOOT_ENV": "0",
+    "OVERLAYROOT_VERITY": "0",
+    "OVERLAYROOT_BOOT_SIZE": "64",
+    "OVERLAYROOT_DATA_SIZE": "",
+    "OVERLAYROOT_DATA_MOUNT": "/data",
+    "OVERLAYROOT_DISK_SIGNATURE": "0badcafe",
+    "OVERLAYROOT_ROOT": "PARTUUID=0badcafe-02",
+    "OVERLAYROOT_BOOT_SCRIPTS": "boot.scr 6x_bootscript",
+    "OVERLAYROOT_INITRAMFS": "overlayroot-initramfs",
+    "OVERLAYROOT_ENV_FILE": "image-board.overlayroot.env",
+    "OVERLAYROOT_BOOT_ENV": "",
+    "MACHINE": "board",
+    "DEPLOY_DIR_IMAGE": "/deploy",
+    "SERIAL_CONSOLES": "115200;ttymxc1",
+    "UBOOT_ENTRYPOINT": "0x10008000",
+    "KERNEL_DEVICETREE": "nxp/imx/imx6q-nitrogen6x.dtb other.dtb",
+}
+
+
+class Store(dict):
+    """Stands in for BitBake's datastore."""
+
+    def getVar(self, name: str) -> str | None:
+        """Value of a variable."""
+        return self.get(name)
+
+
+def store(**values: str) -> Store:
+    return Store(DEFAULTS | values)
+
+
+# --- Variables.
+
+
+def test_configuration_is_what_the_init_reads() -> None:
+    text = settings.configuration(DEFAULTS)
+    assert "overlayfs=yes\nsize=20%\ndirty=replay\nfail=ladder\nlock=no\nwait=30\nreboot-delay=10\n" in text
+
+
+@pytest.mark.parametrize("size", ["20", "100%", "64M", "1G", "65536k", "64M,20000", "10%,20k"])
+def test_sizes(size: str) -> None:
+    assert f"size={size}\n" in settings.configuration(DEFAULTS | {"OVERLAYROOT_SIZE": size})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("OVERLAYROOT_SIZE", value) for value in ("", "0", "101", "64X", "-1", "M", "64M,", "64M,0")),
+        ("OVERLAYROOT_OVERLAYFS", "maybe"),
+        ("OVERLAYROOT_DIRTY", "Replay"),
+        ("OVERLAYROOT_FAIL", "shell"),
+        ("OVERLAYROOT_WAIT", "0"),
+        ("OVERLAYROOT_WAIT", "3601"),
+        ("OVERLAYROOT_REBOOT_DELAY", "soon"),
+    ],
+)
+def test_bad_settings(name: str, value: str) -> None:
+    with pytest.raises(settings.BadSettingError, match=name) as error:
+        settings.configuration(DEFAULTS | {name: value})
+    assert "accepted: " in str(error.value)
+
+
+def test_unknown_variables_get_a_hint() -> None:
+    known = ["OVERLAYROOT_SIZE", "OVERLAYROOT_ROOTFS"]
+    names = ["OVERLAYROOT_SIZES", "OVERLAYROOT_SIZE:board", "OVERLAYROOT_XYZZY", "OTHER_SIZES"]
+    first, second = variables.unknown(names, known)
+    assert first == "OVERLAYROOT_SIZES is no variable of meta-overlayroot: did you mean OVERLAYROOT_SIZE?"
+    assert second.startswith("OVERLAYROOT_XYZZY is no variable") and "docs/variables.md" in second
+
+
+def test_good_values_are_no_matter() -> None:
+    assert variables.bad_values(DEFAULTS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OVERLAYROOT_ROOTFS", "btrfs"),
+        ("OVERLAYROOT_UBOOT", "sd"),
+        ("OVERLAYROOT_BOOT", ""),
+        ("OVERLAYROOT_BOOT_SIZE", "64M"),
+        ("OVERLAYROOT_DATA_SIZE", "0"),
+        ("OVERLAYROOT_DATA_MOUNT", "data"),
+        ("OVERLAYROOT_DISK_SIGNATURE", "00000000"),
+        ("OVERLAYROOT_DISK_SIGNATURE", "0BADCAFE"),
+    ],
+)
+def test_bad_values(name: str, value: str) -> None:
+    (message,) = variables.bad_values(DEFAULTS | {name: value})
+    assert message.startswith(f'{name} = "{value}" cannot be used')
+
+
+def test_disk_signatures_differ_and_are_stable() -> None:
+    first = variables.signature("distro", "board", "image")
+    assert (
+        first
+        == variables.signature("distro", "board", "image")
+        != variables.signature("distro", "board", "x")
+    )
+    assert variables.bad_values(DEFAULTS | {"OVERLAYROOT_DISK_SIGNATURE": first}) == []
+
+
+# --- What goes where.
+
+
+def test_boot_files() -> None:
+    assert layout.boot_files(store()).split() == [
+        "boot.scr-overlayroot;boot.scr",
+        "boot.scr-overlayroot;6x_bootscript",
+        "overlayroot-initramfs-board.cpio.gz;overlayroot.cpio.gz",
+        "image-board.overlayroot.env;overlayroot.env",
+    ]
+    assert layout.boot_files(store(OVERLAYROOT_BOOT="bundle")) == ""
+
+
+def test_environment_of_the_image() -> None:
+    lines = layout.environment(store(OVERLAYROOT_BOOT_ENV=r"a=1\nb=2")).splitlines()
+    assert lines[1:] == [
+        "ofs_root=PARTUUID=0badcafe-02",
+        "ofs_default_overlayfs=yes",
+        "ofs_default_size=20%",
+        "ofs_console=ttymxc1,115200",
+        "ofs_ram=0x1",
+        "ofs_fdt=imx6q-nitrogen6x.dtb",
+        "a=1",
+        "b=2",
+    ]
+
+
+def test_signature_is_only_set_where_it_names_the_root() -> None:
+    assert "--signature 0badcafe" in layout.wic_options(store())
+    assert "--signature" not in layout.wic_options(store(OVERLAYROOT_ROOT="LABEL=rootfs"))
+
+
+# --- Files of the root.
+
+ROOTS = {"PARTUUID=0badcafe-02", "/dev/root", "LABEL=rootfs"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/dev/root / auto defaults 1 1",
+        "PARTUUID=0badcafe-02 /mnt/x ext4 ro,noatime 0 0",
+        "# LABEL=rootfs /mnt/x ext4 defaults 0 0",
+        "tmpfs /run tmpfs mode=0755 0 0",
+        "LABEL=ofs-data /data ext4 noatime 0 2",
+    ],
+)
+def test_fstab_in_order(line: str) -> None:
+    assert checks.fstab(f"# x\n{line}\n", ROOTS) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PARTUUID=0badcafe-02 /mnt/x ext4 defaults 0 0",
+        "LABEL=rootfs /x ext4 rw 0 0",
+        "x /mnt/root-RO ext4 rw 0 0",
+    ],
+)
+def test_fstab_that_opens_the_root(line: str) -> None:
+    (message,) = checks.fstab(f"\n{line}\n", ROOTS)
+    assert message.startswith("/etc/fstab line 2 mounts the real root writable on /")
+
+
+def test_inittab() -> None:
+    text = "id:5:initdefault:\n# ::sysinit:/bin/mount -o remount,rw /\n::sysinit:/bin/mount -o remount,rw /\n"
+    (message,) = checks.inittab(text)
+    assert message.startswith("/etc/inittab line 3 remounts the root writable")
+
+
+def test_root_without_init(tmp_path: pathlib.Path) -> None:
+    (message,) = checks.rootfs(str(tmp_path), ROOTS)
+    assert message.startswith("no init in the image")
+    (tmp_path / "sbin").mkdir()
+    # A link that leads nowhere as long as it is looked at from outside.
+    (tmp_path / "sbin/init").symlink_to("/lib/systemd/systemd")
+    assert checks.rootfs(str(tmp_path), ROOTS) == []
+
+
+def test_initramfs_size(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "initramfs"
+    path.write_bytes(bytes(2049))
+    assert checks.initramfs_size(str(path), "") == checks.initramfs_size(str(path), "3") == []
+    (message,) = checks.initramfs_size(str(path), "2")
+    assert "has 2049 bytes, more than INITRAMFS_MAXSIZE = 2 KiB" in message
+
+
+# --- Modules of an initramfs.
+
+
+@pytest.fixture
+def initramfs(tmp_path: pathlib.Path) -> pathlib.Path:
+    folder = tmp_path / "lib/modules/6.12.1"
+    folder.mkdir(parents=True)
+    (folder / "modules.dep").write_text(
+        "kernel/ext4.ko.xz: kernel/jbd2.ko.xz kernel/crc16.ko.xz\nkernel/jbd2.ko.xz:\nkernel/crc16.ko.xz:\n"
+        "kernel/mmc-block.ko.xz: kernel/mmc_core.ko.xz\nkernel/mmc_core.ko.xz:\n"
+    )
+    return tmp_path
+
+
+def test_module_order(initramfs: pathlib.Path) -> None:
+    top = "/lib/modules/6.12.1/kernel"
+    assert modules.load_order(str(initramfs), ["mmc_block", "ext4", "jbd2"]) == [
+        f"{top}/{name}.ko.xz" for name in ("mmc_core", "mmc-block", "crc16", "jbd2", "ext4")
+    ]
+
+
+def test_missing_modules(initramfs: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(modules.ModuleError, match="no kernel module overlay"):
+        modules.load_order(str(initramfs), ["overlay"])
+    with pytest.raises(modules.ModuleError, match="no kernel modules in the initramfs"):
+        modules.load_order(str(tmp_path_factory.mktemp("empty")), ["ext4"])
+
+
+# --- The finished image.
+
+
+@pytest.fixture(params=["dos", "gpt"])
+def image(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> pathlib.Path:
+    """An image with a boot partition at 4 MiB that holds one file."""
+    path = tmp_path / "x.wic"
+    with path.open("wb") as file:
+        file.truncate(24 << 20)
+    table = f"label: {request.param}\nstart=8192, size=16MiB\n"
+    subprocess.run(["sfdisk", "--quiet", path], input=table, text=True, check=True)
+    subprocess.run(["mformat", "-i", f"{path}@@4M", "-T", "32768"], check=True)
+    (tmp_path / "boot.scr").write_bytes(b"ours")
+    subprocess.run(["mcopy", "-i", f"{path}@@4M", tmp_path / "boot.scr", "::"], check=True)
+    return path
+
+
+def test_boot_partition_is_looked_into(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    ours, other = tmp_path / "boot.scr", tmp_path / "other"
+    other.write_bytes(b"another")
+    assert wic.main([str(image), "--boot-file", f"boot.scr={ours}"]) == 0
+    assert wic.main([str(image), "--boot-file", f"boot.scr={other}"]) == 1
+    assert wic.main([str(image), "--boot-file", f"overlayroot.cpio.gz={ours}"]) == 1
+
+
+def test_messages_of_the_look(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(
+        wic.ImageError, match=r"overlayroot.cpio.gz is not on the boot partition (.|\n)*IMAGE_BOOT_FILES"
+    ):
+        wic.check(image, {"overlayroot.cpio.gz": tmp_path / "boot.scr"})
+    (tmp_path / "other").write_bytes(b"another")
+    with pytest.raises(
+        wic.ImageError, match=r"boot.scr on the boot partition is not .*other: another recipe"
+    ):
+        wic.check(image, {"boot.scr": tmp_path / "other"})
+
+
+def test_no_partitions(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.wic"
+    path.write_bytes(bytes(4096))
+    with pytest.raises(wic.ImageError, match="has no partition table"):
+        wic.first_partition(path)
+
+
+def test_signature_is_what_the_kernel_reads(image: pathlib.Path) -> None:
+    wic.sign(image, "0badcafe")
+    shown = subprocess.run(["sfdisk", "--disk-id", image], capture_output=True, text=True, check=True).stdout
+    if "-" not in shown:  # a GPT has an identity of its own
+        assert shown.strip() == "0x0badcafe"
