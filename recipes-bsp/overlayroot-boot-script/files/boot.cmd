@@ -6,10 +6,25 @@
 #   overlayroot.cpio.gz   initramfs, a plain cpio archive without a U-Boot header
 #   overlayroot.env       written with the image: ofs_root= and other defaults of it
 #   uEnv.txt              optional, the owner's: any variable
-# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, also written with _; console, cma,
-#   bootargs, fdt_file or fdtfile, cmd_custom, as Boundary's own scripts have them.
+# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, also written with _; overlayfs_once
+#   (no: one writable boot); console, cma, bootargs, fdt_file or fdtfile, cmd_custom, as Boundary's own
+#   scripts have them.
 #
 # A name with a hyphen is never expanded here: newer shells read ${ofs-size} as "ofs, or else size".
+
+# A request for one writable boot is used up, and that is saved, before anything else happens: whatever
+# becomes of this boot, the next one is as the other variables say. Nothing is set before it, as saveenv
+# saves everything; a request that cannot be used up is not granted.
+setenv ofs_now
+if test "${overlayfs_once}" = "no"; then
+    setenv overlayfs_once
+    if saveenv; then
+        setenv ofs_now no
+        echo "overlayroot: one writable boot, as overlayfs_once=no asked for. The request is used up"
+    else
+        echo "overlayroot: ERROR: the environment cannot be saved: no writable boot, overlayfs_once is ignored"
+    fi
+fi
 
 # Boundary's older U-Boot says dtype and disk, everything newer devtype and devnum.
 env exists devtype || setenv devtype ${dtype}
@@ -38,6 +53,7 @@ for name in size dirty fail; do
 done
 
 env exists overlayfs || setenv overlayfs yes
+env exists ofs_now || setenv ofs_now ${overlayfs}
 env exists ofs_size || setenv ofs_size 20
 env exists ofs_root || setenv ofs_root /dev/mmcblk${devnum}p2
 env exists console || setenv console ttymxc1
@@ -46,7 +62,7 @@ env exists fdtfile || setenv fdtfile imx6q-nitrogen6x.dtb
 env exists fdt_file || setenv fdt_file ${fdtfile}
 
 setenv ofs_args ${bootargs} console=${console},${baudrate} root=${ofs_root} rootwait panic=10
-setenv ofs_args ${ofs_args} overlayfs=${overlayfs} ofs-size=${ofs_size}
+setenv ofs_args ${ofs_args} overlayfs=${ofs_now} ofs-size=${ofs_size}
 if env exists ofs_dirty; then setenv ofs_args ${ofs_args} ofs-dirty=${ofs_dirty}; fi
 if env exists ofs_fail; then setenv ofs_args ${ofs_args} ofs-fail=${ofs_fail}; fi
 if env exists cma; then setenv ofs_args ${ofs_args} cma=${cma}; fi
@@ -64,7 +80,7 @@ if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overl
     setenv ofs_initrd ${ramdisk_addr_r}:${filesize}
 else
     setenv ofs_initrd -
-    if test "${overlayfs}" = "no"; then
+    if test "${ofs_now}" = "no"; then
         echo "overlayroot: WARNING: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the kernel mounts the root itself"
     else
         echo "overlayroot: ERROR: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be protected"
@@ -80,6 +96,6 @@ if test "${ofs_ok}" = "yes"; then
         fdt resize
         run cmd_custom
     fi
-    echo "overlayroot: overlayfs=${overlayfs} ofs-size=${ofs_size}"
+    echo "overlayroot: overlayfs=${ofs_now} ofs-size=${ofs_size}"
     bootz ${kernel_addr_r} ${ofs_initrd} ${fdt_addr_r}
 fi

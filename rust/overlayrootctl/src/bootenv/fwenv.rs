@@ -50,7 +50,7 @@ impl Tools {
             return Err(Error::refused(
                 format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.display()),
                 "write it: a line with device, offset, size of the environment and of an erase block \
-                 (docs/overlayrootctl.md has those of known boards)",
+                 (docs/environment.md has those of known boards)",
             ));
         }
         Ok(tools)
