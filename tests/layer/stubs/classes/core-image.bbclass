@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+# Stands for the class of oe-core.
+IMAGE_BASENAME ?= "${PN}"
+IMAGE_FSTYPES ?= "tar"
+do_image_wic() {
+    :
+}
+do_image_qa() {
+    :
+}
+addtask image_wic
+addtask image_qa
+IMAGE_CMD:wic = "wic create"
