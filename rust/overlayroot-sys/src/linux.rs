@@ -90,6 +90,18 @@ impl Linux {
             uevents: None,
         }
     }
+
+    /// The kernel, for a program that is not PID 1: what it starts has no arguments and no environment.
+    pub fn without_arguments() -> Linux {
+        static NONE: [usize; 2] = [0; 2];
+        // `exec` looks for the end of argv from index 1 on.
+        let none = NONE.as_ptr().cast();
+        Linux {
+            argv: none,
+            envp: none,
+            uevents: None,
+        }
+    }
 }
 
 impl System for Linux {

@@ -12,10 +12,9 @@ use std::fs;
 use std::path::Path;
 
 use overlayroot::facts::Facts;
-use overlayroot::plan::{plan, Mode};
 use overlayroot::settings::Settings;
 use overlayroot::superblock::State;
-use overlayroot::{cmdline, config};
+use overlayroot::{cmdline, config, ladder};
 
 fn facts(text: &[u8]) -> Facts {
     let (entries, bad) = config::parse(text);
@@ -78,20 +77,7 @@ fn describe(folder: &Path) -> String {
     for warning in warnings {
         writeln!(text, "settings: {warning}").unwrap();
     }
-    let mut rung = Some(Mode::wanted(&settings));
-    while let Some(mode) = rung {
-        match plan(mode, &settings, &facts) {
-            Ok(plan) => write!(text, "{plan}").unwrap(),
-            Err(error) => writeln!(text, "mode: {}: {error}", mode.as_str()).unwrap(),
-        }
-        rung = mode.degrade(settings.fail).filter(|_| facts.root.is_some());
-        let end = if rung.is_some() {
-            "if that fails:"
-        } else {
-            "if that fails: reboot"
-        };
-        writeln!(text, "{end}").unwrap();
-    }
+    text.push_str(&ladder::describe(&settings, &facts));
     text
 }
 

@@ -4,10 +4,18 @@
 //! One file per command in [`commands`]. What a command prints goes through [`output`], what went wrong
 //! through [`error`], what the caller's script sees through [`exit`].
 
+pub mod blockdev;
 pub mod bootenv;
+pub mod bootreport;
 pub mod cli;
 pub mod commands;
 pub mod error;
 pub mod exit;
+pub mod live;
+pub mod looking;
 pub mod output;
+pub mod privilege;
 pub mod ramlayer;
+pub mod text;
+pub mod usage;
+pub mod verdict;

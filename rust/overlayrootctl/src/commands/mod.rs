@@ -5,7 +5,9 @@ mod completion;
 mod disable;
 mod enable;
 mod man;
+mod plan;
 mod size;
+mod status;
 
 use clap::ArgMatches;
 
@@ -24,9 +26,11 @@ pub struct Entry {
 
 /// Every command, in the order of the help.
 pub const COMMANDS: &[Entry] = &[
+    status::ENTRY,
     enable::ENTRY,
     disable::ENTRY,
     size::ENTRY,
+    plan::ENTRY,
     completion::ENTRY,
     man::ENTRY,
 ];

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+//! The kernel, for looking only: the init's own eyes, without its hands.
+
+use overlayroot::errno::Errno;
+use overlayroot_sys::linux::Linux;
+use overlayroot_sys::system::{Mount, Result, Stat, System};
+
+/// A system where everything that would change something is refused.
+pub struct Looking {
+    linux: Linux,
+}
+
+impl Looking {
+    /// This board.
+    pub fn new() -> Looking {
+        Looking {
+            linux: Linux::without_arguments(),
+        }
+    }
+}
+
+impl Default for Looking {
+    fn default() -> Self {
+        Looking::new()
+    }
+}
+
+const REFUSED: Errno = Errno::EROFS;
+
+impl System for Looking {
+    fn now(&mut self) -> u64 {
+        self.linux.now()
+    }
+
+    fn kernel_release(&mut self) -> String {
+        self.linux.kernel_release()
+    }
+
+    fn mem_total(&mut self) -> u64 {
+        self.linux.mem_total()
+    }
+
+    fn read(&mut self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        self.linux.read(path, limit)
+    }
+
+    fn stat(&mut self, path: &str) -> Result<Stat> {
+        self.linux.stat(path)
+    }
+
+    fn read_link(&mut self, path: &str) -> Result<String> {
+        self.linux.read_link(path)
+    }
+
+    fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.linux.read_block(device, offset, buffer)
+    }
+
+    fn block_read_only(&mut self, device: &str) -> Result<bool> {
+        self.linux.block_read_only(device)
+    }
+
+    fn listen(&mut self) -> Result<()> {
+        self.linux.listen()
+    }
+
+    fn wait(&mut self, milliseconds: u64) -> Result<bool> {
+        self.linux.wait(milliseconds)
+    }
+
+    fn write(&mut self, _: &str, _: &[u8], _: u32) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn make_dir(&mut self, _: &str, _: u32) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn set_attributes(&mut self, _: &str, _: &Stat) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn make_node(&mut self, _: &str, _: bool, _: u32, _: u32) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn mount(&mut self, _: &Mount<'_>) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn unmount(&mut self, _: &str) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn move_mount(&mut self, _: &str, _: &str) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn set_block_read_only(&mut self, _: &str, _: bool) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn load_module(&mut self, _: &str, _: &str) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn open_console(&mut self) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn open_log(&mut self) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn switch_root(&mut self, _: &str) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn exec(&mut self, _: &str) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn reboot(&mut self) -> Result<()> {
+        Err(REFUSED)
+    }
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+//! Is this board protected? From what the init reported and from what is mounted now; pure.
+
+use serde::Serialize;
+
+use crate::bootreport::BootReport;
+use crate::live::Live;
+
+/// What the root is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// RAM over the real root, which is read-only.
+    Protected,
+    /// RAM over the real root, which is open for writing at the moment.
+    Open,
+    /// The real root itself, read-only.
+    ReadOnly,
+    /// The real root itself, writable.
+    Writable,
+}
+
+/// How much it matters, in the words of monitoring; the numbers are their exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok = 0,
+    /// To look at.
+    Warning = 1,
+    /// A board that should be protected is not.
+    Critical = 2,
+    /// It cannot be known what should be.
+    Unknown = 3,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// What the root is now.
+    pub state: State,
+    /// How much it matters.
+    pub level: Level,
+    /// Why, in a line.
+    pub reason: String,
+    /// Where the report of the init and the mounts of now say different things, with the remedy.
+    pub disagreements: Vec<String>,
+}
+
+/// Judges.
+pub fn judge(live: &Live, report: Option<&BootReport>) -> Verdict {
+    let state = state(live);
+    let mut verdict = Verdict {
+        state,
+        level: Level::Unknown,
+        reason: format!("{}; no report of the init was found", is_now(state, live)),
+        disagreements: Vec::new(),
+    };
+    let Some(report) = report else {
+        if state == State::Protected {
+            // The layers are there, whoever stacked them.
+            verdict.level = Level::Warning;
+        }
+        return verdict;
+    };
+    let said = match (&*report.reached, report.protected) {
+        ("ram", _) => State::Protected,
+        ("read-only", _) => State::ReadOnly,
+        _ => State::Writable,
+    };
+    let wanted_writable = report.wanted == "writable";
+    verdict.reason = format!("{}; {}", is_now(state, live), why(report, said));
+    verdict.level = match state {
+        State::Protected => Level::Ok,
+        State::Open => Level::Warning,
+        State::Writable if wanted_writable => Level::Warning,
+        State::ReadOnly if wanted_writable => Level::Warning,
+        State::ReadOnly | State::Writable => Level::Critical,
+    };
+    verdict.disagreements = disagreements(live, report, state, said);
+    if !verdict.disagreements.is_empty() {
+        verdict.level = verdict.level.max(Level::Warning);
+    }
+    verdict
+}
+
+fn state(live: &Live) -> State {
+    match &live.layers {
+        Some(layers) if layers.lower.is_file_system_read_only() => State::Protected,
+        Some(_) => State::Open,
+        None if live.root.is_file_system_read_only() => State::ReadOnly,
+        None => State::Writable,
+    }
+}
+
+fn is_now(state: State, live: &Live) -> String {
+    let device = |m: &overlayroot::mountinfo::Mount| format!("{} ({})", m.source, m.fstype);
+    match (state, &live.layers) {
+        (State::Protected, Some(layers)) => {
+            format!("/ is RAM over read-only {}", device(&layers.lower))
+        }
+        (State::Open, Some(layers)) => format!(
+            "/ is RAM over {}, which is open for writing",
+            device(&layers.lower)
+        ),
+        (State::ReadOnly, _) => format!("/ is the plain root, read-only, {}", device(&live.root)),
+        _ => format!("/ is the plain root, WRITABLE, {}", device(&live.root)),
+    }
+}
+
+fn why(report: &BootReport, said: State) -> String {
+    let asked = || match report.setting("overlayfs") {
+        Some(s) => format!("overlayfs={} from the {}", s.value, s.origin),
+        None => "as asked for".to_owned(),
+    };
+    match (said, report.failures.last()) {
+        (State::ReadOnly, Some(failure)) => format!("degraded: {}", failure.error),
+        _ => asked(),
+    }
+}
+
+fn disagreements(live: &Live, report: &BootReport, state: State, said: State) -> Vec<String> {
+    let mut list = Vec::new();
+    match (said, state) {
+        (State::Protected, State::Open) => {
+            let lower = live.layers.as_ref().map_or("", |l| &l.lower.target);
+            list.push(format!(
+                "booted protected, but the real root is open for writing now: mount -o remount,ro {lower}"
+            ));
+        }
+        (State::Protected, State::ReadOnly | State::Writable) => list.push(
+            "booted protected, but / is no overlay here: is this a chroot or a container?"
+                .to_owned(),
+        ),
+        (State::ReadOnly, State::Writable) => list.push(
+            "booted with a read-only root, but it is writable now: mount -o remount,ro /"
+                .to_owned(),
+        ),
+        // A writable boot may be made read-only by hand, and reports are not written by other systems.
+        _ => {}
+    }
+    let now = live.layers.as_ref().map_or(&live.root, |l| &l.lower);
+    if let Some(root) = &report.root {
+        // btrfs mounts have numbers of their own, major 0.
+        if now.major != 0 && (root.major, root.minor) != (now.major, now.minor) {
+            list.push(format!(
+                "the init mounted {} ({}:{}), but the root is on {} ({}:{}) now: reboot",
+                root.device, root.major, root.minor, now.source, now.major, now.minor
+            ));
+        }
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootreport::{Failure, Root, Setting};
+
+    const OVERLAY: &str =
+        "21 1 0:20 / / rw - overlay overlay rw,lowerdir=/mnt/root-RO,upperdir=/mnt/root-RW/upper\n\
+        23 21 0:19 / /mnt/root-RW rw - tmpfs tmpfs rw\n";
+
+    fn protected(lower: &str) -> Live {
+        let line = format!("22 21 179:2 / /mnt/root-RO ro - ext4 /dev/mmcblk3p2 {lower}\n");
+        Live::parse(&format!("{OVERLAY}{line}")).unwrap()
+    }
+
+    fn plain(options: &str) -> Live {
+        Live::parse(&format!(
+            "21 1 179:2 / / {options} - ext4 /dev/mmcblk3p2 {options}"
+        ))
+        .unwrap()
+    }
+
+    fn report(wanted: &str, reached: &str) -> BootReport {
+        BootReport {
+            version: 1,
+            wanted: wanted.into(),
+            reached: reached.into(),
+            protected: reached != "writable",
+            root: Some(Root {
+                device: "/dev/mmcblk3p2".into(),
+                major: 179,
+                minor: 2,
+                ..Root::default()
+            }),
+            settings: vec![Setting {
+                name: "overlayfs".into(),
+                value: "no".into(),
+                origin: "command line".into(),
+            }],
+            failures: vec![Failure {
+                mode: "ram".into(),
+                error: "ENODEV".into(),
+            }],
+            ..BootReport::default()
+        }
+    }
+
+    #[test]
+    fn protected_and_agreed() {
+        let verdict = judge(&protected("ro"), Some(&report("ram", "ram")));
+        assert_eq!(
+            (verdict.state, verdict.level),
+            (State::Protected, Level::Ok)
+        );
+        assert_eq!(verdict.disagreements, [""; 0]);
+        assert!(verdict
+            .reason
+            .starts_with("/ is RAM over read-only /dev/mmcblk3p2 (ext4); "));
+    }
+
+    #[test]
+    fn report_and_mounts_disagree() {
+        let ram = report("ram", "ram");
+        let open = judge(&protected("rw"), Some(&ram));
+        assert_eq!((open.state, open.level), (State::Open, Level::Warning));
+        assert!(open.disagreements[0].ends_with("mount -o remount,ro /mnt/root-RO"));
+        let lost = judge(&plain("rw"), Some(&ram));
+        assert_eq!((lost.state, lost.level), (State::Writable, Level::Critical));
+        assert_eq!(lost.disagreements.len(), 1);
+        let degraded = judge(&plain("rw"), Some(&report("ram", "read-only")));
+        assert_eq!(degraded.level, Level::Critical);
+        assert!(degraded.disagreements[0].contains("it is writable now"));
+        let mut other = report("ram", "ram");
+        other.root.as_mut().unwrap().minor = 1;
+        let other = judge(&protected("ro"), Some(&other));
+        assert_eq!(other.level, Level::Warning);
+        assert!(other.disagreements[0].contains("(179:1), but the root is on"));
+    }
+
+    #[test]
+    fn not_protected() {
+        let asked = judge(&plain("rw"), Some(&report("writable", "writable")));
+        assert_eq!(
+            (asked.state, asked.level),
+            (State::Writable, Level::Warning)
+        );
+        assert!(asked.reason.ends_with("overlayfs=no from the command line"));
+        let degraded = judge(&plain("ro"), Some(&report("ram", "read-only")));
+        assert_eq!(
+            (degraded.state, degraded.level),
+            (State::ReadOnly, Level::Critical)
+        );
+        assert!(degraded.reason.ends_with("degraded: ENODEV"));
+        assert_eq!(degraded.disagreements, [""; 0]);
+    }
+
+    #[test]
+    fn without_a_report() {
+        assert_eq!(judge(&plain("rw"), None).level, Level::Unknown);
+        assert_eq!(judge(&protected("ro"), None).level, Level::Warning);
+    }
+}
