@@ -89,10 +89,10 @@ def environment(d) -> str:
         f"ofs_default_overlayfs={d.getVar('OVERLAYROOT_OVERLAYFS')}",
         f"ofs_default_size={d.getVar('OVERLAYROOT_SIZE')}",
     ]
-    # "115200;ttymxc1 ...": the first is the console that U-Boot's environment may override.
-    baudrate, _, terminal = (d.getVar("SERIAL_CONSOLES") or "").partition(" ")[0].partition(";")
+    # "115200;ttymxc1 ...": the first one.
+    terminal = (d.getVar("SERIAL_CONSOLES") or "").partition(" ")[0].rpartition(";")[2]
     if terminal:
-        lines.append(f"ofs_console={terminal},{baudrate}")
+        lines.append(f"ofs_console={terminal}")
     # Where RAM begins: the first digit of the address that the kernel is linked for.
     entry = d.getVar("UBOOT_ENTRYPOINT") or ""
     if entry.lower().startswith("0x") and len(entry) == 10:

@@ -141,6 +141,17 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
         mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
 
 
+def test_boundarys_u_boot_names_the_device_tree(board: BoardStrategy) -> None:
+    """Its variables say which processor and board it runs on; here they name a file that is not there."""
+    board.transition(Status.uboot)
+    for name, value in (("fdt_file", ""), ("fdtfile", ""), ("imx_cpu", "6SX"), ("board", "nitrogen6sx")):
+        board.uboot.run_check(f"setenv {name} {value}")
+    board.uboot.boot()
+    board.console.expect("ERROR: no imx6sx-nitrogen6sx.dtb on mmc", timeout=300)
+    board.console.expect("=> ", timeout=300)
+    board.cut_power()
+
+
 def test_corrupt_environment_protects(board: BoardStrategy, system: System) -> None:
     board.transition(Status.uboot)
     # What a cut during saveenv may leave: half of the environment's flash erased.

@@ -139,7 +139,7 @@ def test_environment_of_the_image() -> None:
         "ofs_root=PARTUUID=0badcafe-02",
         "ofs_default_overlayfs=yes",
         "ofs_default_size=20%",
-        "ofs_console=ttymxc1,115200",
+        "ofs_console=ttymxc1",
         "ofs_ram=0x1",
         "ofs_fdt=imx6q-nitrogen6x.dtb",
         "a=1",

@@ -4,9 +4,10 @@
 # Files on the boot partition (the partition that this script is on):
 #   zImage, *.dtb         kernel and device trees
 #   overlayroot.cpio.gz   initramfs, a plain cpio archive without a U-Boot header
-#   overlayroot.env       written with the image: ofs_root= and other defaults of it
+#   overlayroot.env       written with the image: ofs_root, ofs_default_overlayfs, ofs_default_size,
+#                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say
 #   uEnv.txt              optional, the owner's: any variable
-# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, also written with _; overlayfs_once
+# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, also with _; overlayfs_once
 #   (no: one writable boot); console, cma, bootargs, fdt_file or fdtfile, cmd_custom, as Boundary's own
 #   scripts have them.
 #
@@ -31,10 +32,12 @@ env exists devtype || setenv devtype ${dtype}
 env exists devnum || setenv devnum ${disk}
 env exists distro_bootpart || setenv distro_bootpart 1
 
-# Addresses: RAM of every i.MX6 starts at 0x10000000.
-env exists kernel_addr_r || setenv kernel_addr_r 0x12000000
-env exists fdt_addr_r || setenv fdt_addr_r 0x18000000
-env exists ramdisk_addr_r || setenv ramdisk_addr_r 0x18100000
+# Where RAM begins: 0x10000000 on i.MX6, 0x80000000 on i.MX6SX and i.MX7; Boundary's U-Boot names its processor.
+setenv ofs_ram 0x1
+if test "${imx_cpu}" = "6SX" || test "${imx_cpu}" = "7D"; then setenv ofs_ram 0x8; fi
+env exists kernel_addr_r || setenv kernel_addr_r ${ofs_ram}2000000
+env exists fdt_addr_r || setenv fdt_addr_r ${ofs_ram}8000000
+env exists ramdisk_addr_r || setenv ramdisk_addr_r ${ofs_ram}8100000
 
 if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.env; then
     env import -t ${ramdisk_addr_r} ${filesize}
@@ -44,27 +47,43 @@ if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}uEnv.
 fi
 
 # ofs-NAME becomes ofs_NAME: written to memory as text, the hyphen replaced, read back.
-for name in size dirty fail; do
+for name in size dirty fail lock; do
     if env exists ofs-${name}; then
-        env export -t 0x17000000 ofs-${name}
-        mw.b 0x17000003 0x5f 1
-        env import -t 0x17000000 ${filesize}
+        env export -t ${ofs_ram}7000000 ofs-${name}
+        mw.b ${ofs_ram}7000003 0x5f 1
+        env import -t ${ofs_ram}7000000 ${filesize}
     fi
 done
 
+# What the environment does not say the image says, and what neither says is as here.
+env exists overlayfs || setenv overlayfs ${ofs_default_overlayfs}
 env exists overlayfs || setenv overlayfs yes
 env exists ofs_now || setenv ofs_now ${overlayfs}
+env exists ofs_size || setenv ofs_size ${ofs_default_size}
 env exists ofs_size || setenv ofs_size 20
 env exists ofs_root || setenv ofs_root /dev/mmcblk${devnum}p2
+env exists console || setenv console ${ofs_console}
 env exists console || setenv console ttymxc1
 env exists baudrate || setenv baudrate 115200
-env exists fdtfile || setenv fdtfile imx6q-nitrogen6x.dtb
+
+# Device tree: fdt_file, or fdtfile of newer U-Boots, or what Boundary's U-Boot knows of its board.
 env exists fdt_file || setenv fdt_file ${fdtfile}
+if test "${imx_cpu}" = "6Q" || test "${imx_cpu}" = "6D"; then setenv ofs_soc imx6q; fi
+if test "${imx_cpu}" = "6QP" || test "${imx_cpu}" = "6DP"; then setenv ofs_soc imx6qp; fi
+if test "${imx_cpu}" = "6DL" || test "${imx_cpu}" = "6SOLO"; then setenv ofs_soc imx6dl; fi
+if test "${imx_cpu}" = "6SX"; then setenv ofs_soc imx6sx; fi
+if test "${imx_cpu}" = "7D"; then setenv ofs_soc imx7d; fi
+if env exists ofs_soc; then
+    env exists fdt_file || setenv fdt_file ${ofs_soc}-${board}.dtb
+fi
+env exists fdt_file || setenv fdt_file ${ofs_fdt}
+env exists fdt_file || setenv fdt_file imx6q-nitrogen6x.dtb
 
 setenv ofs_args ${bootargs} console=${console},${baudrate} root=${ofs_root} rootwait panic=10
 setenv ofs_args ${ofs_args} overlayfs=${ofs_now} ofs-size=${ofs_size}
 if env exists ofs_dirty; then setenv ofs_args ${ofs_args} ofs-dirty=${ofs_dirty}; fi
 if env exists ofs_fail; then setenv ofs_args ${ofs_args} ofs-fail=${ofs_fail}; fi
+if env exists ofs_lock; then setenv ofs_args ${ofs_args} ofs-lock=${ofs_lock}; fi
 if env exists cma; then setenv ofs_args ${ofs_args} cma=${cma}; fi
 
 setenv ofs_ok yes
