@@ -19,3 +19,4 @@ pub mod ramlayer;
 pub mod text;
 pub mod usage;
 pub mod verdict;
+pub mod watch;

@@ -86,6 +86,15 @@ impl Output {
         }
     }
 
+    /// Prints `value` as one line of JSON: for programs that go on.
+    pub fn print_line(&self, value: &impl Serialize) -> Result<()> {
+        let mut out = io::stdout().lock();
+        let written = serde_json::to_writer(&mut out, value)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n"));
+        written.and_then(|()| out.flush()).map_err(Error::Output)
+    }
+
     /// Says what went wrong: text on standard error, and an object on standard output with `--json`.
     pub fn error(&self, error: &Error) {
         let red = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

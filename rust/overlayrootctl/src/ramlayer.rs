@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use overlayroot::size::Limits;
 use rustix::fs::{statfs, statvfs, StatVfsMountFlags};
+use rustix::io::Errno;
 use rustix::mount::{mount_remount, MountFlags};
 use serde::Serialize;
 
@@ -33,21 +34,23 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// That of this system.
-    pub fn look() -> Result<Layer> {
-        Layer::look_at(Path::new(RAM_LAYER))
-    }
-
     /// The one that is mounted at a folder.
     pub fn look_at(path: &Path) -> Result<Layer> {
-        let stat = statfs(path).map_err(Error::system("look at", path.display()))?;
+        let none = || {
+            Error::refused(
+                format!("there is no RAM layer at {}", path.display()),
+                "boot with overlayfs=yes (overlayrootctl enable); overlayrootctl status says what is mounted",
+            )
+        };
+        let stat = match statfs(path) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Err(none()),
+            Err(error) => return Err(Error::system("look at", path.display())(error)),
+        };
         #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
         let (kind, block) = (stat.f_type as u64, stat.f_bsize as u64);
         if kind & 0xffff_ffff != TMPFS {
-            return Err(Error::refused(
-                format!("there is no RAM layer at {}", path.display()),
-                "boot with overlayfs=yes (overlayrootctl enable); overlayrootctl status says what is mounted",
-            ));
+            return Err(none());
         }
         Ok(Layer {
             path: path.to_owned(),
@@ -60,8 +63,22 @@ impl Layer {
 
     /// Percent in use, of bytes or of inodes, whichever is more.
     pub fn percent(&self) -> u64 {
+        let [bytes, inodes] = self.percents();
+        bytes.max(inodes)
+    }
+
+    /// Whether more of the bytes than of the inodes are in use.
+    pub fn bytes_are_scarcer(&self) -> bool {
+        let [bytes, inodes] = self.percents();
+        bytes >= inodes
+    }
+
+    fn percents(&self) -> [u64; 2] {
         let percent = |used: u64, size: u64| (used * 100).checked_div(size).unwrap_or(0);
-        percent(self.used_bytes, self.size_bytes).max(percent(self.used_inodes, self.size_inodes))
+        [
+            percent(self.used_bytes, self.size_bytes),
+            percent(self.used_inodes, self.size_inodes),
+        ]
     }
 
     /// Gives it other limits at once, and looks whether it took them.

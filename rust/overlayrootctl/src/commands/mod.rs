@@ -8,6 +8,7 @@ mod man;
 mod plan;
 mod size;
 mod status;
+mod watch;
 
 use clap::ArgMatches;
 
@@ -31,6 +32,7 @@ pub const COMMANDS: &[Entry] = &[
     disable::ENTRY,
     size::ENTRY,
     plan::ENTRY,
+    watch::ENTRY,
     completion::ENTRY,
     man::ENTRY,
 ];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! `size VALUE`: how large the RAM layer is, from the next boot on; `size --now VALUE`: at once.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use overlayroot::size::{Limits, Size};
 
@@ -30,7 +32,8 @@ fn define() -> Command {
                     .action(ArgAction::SetTrue)
                     .conflicts_with_all(["store", "fw-config", "boot"])
                     .help("Resize the RAM layer of the running system; the next boot is as it was set before"),
-            ),
+            )
+            .arg(super::watch::layer_argument().requires("now")),
     )
 }
 
@@ -51,7 +54,8 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         return Err(Error::refused(beyond, "write a value within these limits"));
     }
     if matches.get_flag("now") {
-        return now(limits, output);
+        let folder = matches.get_one::<PathBuf>("layer").cloned();
+        return now(&folder.unwrap_or_default(), limits, output);
     }
     let store = Choice::from_matches(matches).open()?;
     let changes = bootenv::size(&store.read()?, text, store.complete());
@@ -62,10 +66,10 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     bootenv::carry_out(store.as_ref(), &changes, output, &says)
 }
 
-fn now(limits: Limits, output: &Output) -> Result<u8> {
-    let before = Layer::look()?;
+fn now(folder: &Path, limits: Limits, output: &Output) -> Result<u8> {
+    let before = Layer::look_at(folder)?;
     before.resize(limits)?;
-    let after = Layer::look()?;
+    let after = Layer::look_at(folder)?;
     output.print(
         &serde_json::json!({ "before": before, "after": after }),
         |out| {
