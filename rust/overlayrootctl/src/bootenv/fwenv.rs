@@ -160,6 +160,10 @@ impl Store for Tools {
         }
     }
 
+    fn weaker(&self) -> Variables {
+        Variables::new()
+    }
+
     fn stronger(&self) -> Vec<(String, Variables)> {
         self.boot
             .as_ref()
@@ -275,7 +279,7 @@ esac
             ("", "", 2),
         ] {
             let (folder, tools) = tools(help, separator, "a=1\noverlayfs=no\n");
-            let changes = super::super::once(&tools.read().unwrap());
+            let changes = super::super::once(&super::super::view(&tools).unwrap());
             assert_eq!(changes.len(), 2);
             super::super::change(&tools, &changes).unwrap();
             let env = fs::read_to_string(folder.path().join("env")).unwrap();
@@ -288,11 +292,15 @@ esac
     #[test]
     fn removing_and_failing() {
         let (folder, tools) = tools("", "", "overlayfs_once=no\n");
-        super::super::change(&tools, &super::super::enable(&tools.read().unwrap(), true)).unwrap();
+        super::super::change(
+            &tools,
+            &super::super::enable(&super::super::view(&tools).unwrap()),
+        )
+        .unwrap();
         assert!(tools.read().unwrap().is_empty());
         fs::write(folder.path().join("broken"), "").unwrap();
         let error = tools
-            .write(&super::super::disable(&Variables::new()))
+            .write(&super::super::disable(&super::super::View::default()))
             .unwrap_err();
         assert!(error
             .to_string()

@@ -18,7 +18,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
 
 pub use outcome::carry_out;
-pub use settings::{disable, enable, next_boot, once, size, NextBoot, ONCE};
+pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, ONCE};
 
 use crate::error::{Error, Result};
 use bootpart::BootPartition;
@@ -50,6 +50,8 @@ pub trait Store {
     fn complete(&self) -> bool;
     /// Refuses where U-Boot cannot use up a request for one writable boot that is written here.
     fn takes_requests(&self) -> Result<()>;
+    /// What holds where this store says nothing.
+    fn weaker(&self) -> Variables;
     /// Files that win over this store, the strongest last, and what they say.
     fn stronger(&self) -> Vec<(String, Variables)>;
 }
@@ -132,19 +134,24 @@ pub fn look() -> Result<NextBoot> {
     look_at(Choice::default().open()?.as_ref())
 }
 
-/// What the next boot will be according to a store and to what wins over it.
+/// What the next boot will be according to a store and the files around it.
 pub fn look_at(store: &dyn Store) -> Result<NextBoot> {
-    let mut variables = store.read()?;
+    Ok(next_boot(&store.name(), &view(store)?))
+}
+
+/// Reads a store, and what the boot script will make of it.
+pub fn view(store: &dyn Store) -> Result<View> {
+    let own = store.read()?;
+    let mut effective = store.weaker();
+    effective.extend(own.clone());
     for (_, stronger) in store.stronger() {
-        // A request for one boot is looked for in the environment only.
-        variables.extend(stronger.into_iter().filter(|(name, _)| name != ONCE));
+        effective.extend(stronger);
     }
-    let mut next = next_boot(&store.name(), &variables);
-    if !store.complete() && next.overlayfs.is_none() {
-        let text = "U-Boot's environment cannot be read here: overlayfs may be set there";
-        next.warnings.push(text.to_owned());
-    }
-    Ok(next)
+    Ok(View {
+        own,
+        effective,
+        complete: store.complete(),
+    })
 }
 
 /// Carries changes out: writes, reads back, compares. Refuses what a stronger file would undo.
@@ -244,6 +251,9 @@ mod tests {
         fn takes_requests(&self) -> Result<()> {
             Ok(())
         }
+        fn weaker(&self) -> Variables {
+            Variables::new()
+        }
         fn stronger(&self) -> Vec<(String, Variables)> {
             vec![("uEnv.txt".into(), self.stronger.clone())]
         }
@@ -256,13 +266,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let store = Memory::default();
-        change(&store, &disable(&store.read().unwrap())).unwrap();
+        change(&store, &disable(&view(&store).unwrap())).unwrap();
         assert!(!look_at(&store).unwrap().protected);
         let stuck = Memory {
             stuck: true,
             ..Memory::default()
         };
-        let error = change(&stuck, &disable(&Variables::new())).unwrap_err();
+        let error = change(&stuck, &disable(&View::default())).unwrap_err();
         assert_eq!(
             error.to_string(),
             "memory: overlayfs was set to 'no', but reads nothing"
@@ -275,7 +285,7 @@ mod tests {
             stronger: one("overlayfs", "yes"),
             ..Memory::default()
         };
-        let error = change(&store, &disable(&Variables::new())).unwrap_err();
+        let error = change(&store, &disable(&View::default())).unwrap_err();
         assert_eq!(
             error.to_string(),
             "refused, nothing was changed: overlayfs=yes in uEnv.txt wins over memory"
@@ -284,7 +294,7 @@ mod tests {
         // It is no hindrance to a request for one boot, and it decides about the boots after.
         *store.variables.borrow_mut() = one("overlayfs", "no");
         assert!(look_at(&store).unwrap().protected);
-        change(&store, &once(&one("overlayfs", "yes"))).unwrap();
+        change(&store, &once(&view(&store).unwrap())).unwrap();
         assert!(look_at(&store).unwrap().once);
     }
 }

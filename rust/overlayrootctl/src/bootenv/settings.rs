@@ -2,7 +2,8 @@
 //! What variables mean for the next boot, and which of them to change. Decisions only.
 //!
 //! The boot script (recipes-bsp/overlayroot-boot-script/files/boot.cmd) is what these rules describe: the
-//! spelling with a hyphen wins over the one with an underscore, and what is not set gets a default there.
+//! spelling with a hyphen wins over the one with an underscore; what is not set the image says (`ofs_default_…`
+//! in overlayroot.env), and what the image does not say either gets a default there.
 
 use overlayroot::cmdline::words;
 use overlayroot::settings::Settings;
@@ -14,8 +15,20 @@ use super::{Change, Variables};
 pub const ONCE: &str = "overlayfs_once";
 const OVERLAYFS: &str = "overlayfs";
 const SIZES: [&str; 2] = ["ofs-size", "ofs_size"];
-/// What the boot script uses where nothing is set.
-const DEFAULT_SIZE: &str = "20";
+/// What the image says where they are not set, and what the boot script uses where it says nothing.
+const DEFAULT_OVERLAYFS: (&str, &str) = ("ofs_default_overlayfs", "yes");
+const DEFAULT_SIZE: (&str, &str) = ("ofs_default_size", "20");
+
+/// The variables of a store, and what becomes of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Those of the store.
+    pub own: Variables,
+    /// Those that the boot script ends up with, files that it imports included.
+    pub effective: Variables,
+    /// Whether nothing else is there, so that what is not set here is not set at all.
+    pub complete: bool,
+}
 
 /// What the next boot will be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,51 +51,59 @@ pub struct NextBoot {
 }
 
 /// Reads variables as boot script and init will.
-pub fn next_boot(source: &str, variables: &Variables) -> NextBoot {
-    let overlayfs = variables.get(OVERLAYFS).cloned();
-    let size = SIZES.iter().find_map(|name| variables.get(*name));
-    let size = size.map_or(DEFAULT_SIZE, String::as_str);
-    let line = format!(
-        "overlayfs={} ofs-size={size}",
-        overlayfs.as_deref().unwrap_or("yes")
-    );
-    let settings = Settings::merge(&[], &words(line.as_bytes()));
-    let once = variables.get(ONCE).is_some_and(|value| value == "no");
+pub fn next_boot(source: &str, view: &View) -> NextBoot {
+    let value = |name: &str| view.effective.get(name).map(String::as_str);
+    let size = SIZES.iter().find_map(|name| value(name));
+    let size = size
+        .or_else(|| value(DEFAULT_SIZE.0))
+        .unwrap_or(DEFAULT_SIZE.1);
+    let overlayfs = value(OVERLAYFS)
+        .or_else(|| value(DEFAULT_OVERLAYFS.0))
+        .unwrap_or(DEFAULT_OVERLAYFS.1);
+    let line = format!("overlayfs={overlayfs} ofs-size={size}");
+    let mut settings = Settings::merge(&[], &words(line.as_bytes()));
+    if !view.complete && value(OVERLAYFS).is_none() {
+        settings.warnings.push(
+            "U-Boot's environment cannot be read here: overlayfs may be set there".to_owned(),
+        );
+    }
+    // It is looked for in the environment only, before anything is imported.
+    let once = view.own.get(ONCE).is_some_and(|value| value == "no");
     NextBoot {
         source: source.to_owned(),
         protected: settings.overlay && !once,
         once,
         protected_afterwards: settings.overlay,
-        overlayfs,
+        overlayfs: value(OVERLAYFS).map(str::to_owned),
         size: size.to_owned(),
         warnings: settings.warnings,
     }
 }
 
 /// Every boot protects the root. First what would make a writable one is taken away. Where the variables
-/// are not `complete`, `overlayfs` is set in any case.
-pub fn enable(variables: &Variables, complete: bool) -> Vec<Change> {
-    let mut changes = Changes::new(variables);
+/// are not complete, `overlayfs` is set in any case.
+pub fn enable(view: &View) -> Vec<Change> {
+    let mut changes = Changes::new(view);
     changes.set(ONCE, None);
-    let next = next_boot("", variables);
-    if !next.protected_afterwards || !complete && next.overlayfs.is_none() {
+    let next = next_boot("", view);
+    if !next.protected_afterwards || !view.complete && next.overlayfs.is_none() {
         changes.set(OVERLAYFS, Some("yes"));
     }
     changes.list
 }
 
 /// Every boot is writable.
-pub fn disable(variables: &Variables) -> Vec<Change> {
-    let mut changes = Changes::new(variables);
+pub fn disable(view: &View) -> Vec<Change> {
+    let mut changes = Changes::new(view);
     changes.set(ONCE, None);
     changes.set(OVERLAYFS, Some("no"));
     changes.list
 }
 
 /// The next boot is writable, the ones after it protect the root, whatever was set before.
-pub fn once(variables: &Variables) -> Vec<Change> {
-    let mut changes = Changes::new(variables);
-    if !next_boot("", variables).protected_afterwards {
+pub fn once(view: &View) -> Vec<Change> {
+    let mut changes = Changes::new(view);
+    if !next_boot("", view).protected_afterwards {
         changes.set(OVERLAYFS, Some("yes"));
     }
     changes.set(ONCE, Some("no"));
@@ -90,11 +111,12 @@ pub fn once(variables: &Variables) -> Vec<Change> {
 }
 
 /// The size of the RAM layer, in the spelling that is set already; never in two. Where the variables are not
-/// `complete`, in the spelling that wins.
-pub fn size(variables: &Variables, value: &str, complete: bool) -> Vec<Change> {
-    let mut changes = Changes::new(variables);
+/// complete, in the spelling that wins.
+pub fn size(view: &View, value: &str) -> Vec<Change> {
+    let mut changes = Changes::new(view);
     let [hyphen, underscore] = SIZES;
-    let keep = complete && variables.contains_key(underscore) && !variables.contains_key(hyphen);
+    let set = |name| view.own.contains_key(name);
+    let keep = view.complete && set(underscore) && !set(hyphen);
     let (name, other) = if keep {
         (underscore, hyphen)
     } else {
@@ -111,9 +133,9 @@ struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    fn new(variables: &Variables) -> Changes<'_> {
+    fn new(view: &View) -> Changes<'_> {
         Changes {
-            variables,
+            variables: &view.own,
             list: Vec::new(),
         }
     }
@@ -134,47 +156,75 @@ impl Changes<'_> {
 mod tests {
     use super::*;
 
-    fn variables(text: &str) -> Variables {
+    /// A complete store with these variables.
+    fn view(text: &str) -> View {
         let pairs = text
             .split_whitespace()
             .map(|word| word.split_once('=').unwrap());
-        pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+        let own: Variables = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        View {
+            effective: own.clone(),
+            own,
+            complete: true,
+        }
     }
 
-    fn after(before: &str, changes: impl Fn(&Variables) -> Vec<Change>) -> String {
-        let mut all = variables(before);
-        for change in changes(&all.clone()) {
+    fn apply(before: &str, changes: &[Change]) -> String {
+        let mut all = view(before).own;
+        for change in changes {
             all.remove(&change.name);
-            all.extend(change.to.map(|value| (change.name, value)));
+            all.extend(change.to.clone().map(|value| (change.name.clone(), value)));
         }
         let words: Vec<String> = all.iter().map(|(n, v)| format!("{n}={v}")).collect();
         words.join(" ")
     }
 
+    fn after(before: &str, changes: impl Fn(&View) -> Vec<Change>) -> String {
+        apply(before, &changes(&view(before)))
+    }
+
     #[test]
     fn what_the_next_boot_will_be() {
-        let nothing = next_boot("x", &Variables::new());
+        let next = |text| next_boot("x", &view(text));
+        let nothing = next("");
         assert!(nothing.protected && nothing.protected_afterwards && !nothing.once);
         assert_eq!((nothing.overlayfs, &*nothing.size), (None, "20"));
-        let off = next_boot("x", &variables("overlayfs=off ofs_size=64M"));
+        let off = next("overlayfs=off ofs_size=64M");
         assert!(!off.protected && !off.protected_afterwards);
         assert_eq!(off.size, "64M");
-        let once = next_boot("x", &variables("overlayfs=yes overlayfs_once=no"));
+        let once = next("overlayfs=yes overlayfs_once=no");
         assert!(!once.protected && once.once && once.protected_afterwards);
         // Another value is no request; the hyphen wins; a bad value protects and is reported.
-        let odd = next_boot(
-            "x",
-            &variables("overlayfs=never overlayfs_once=1 ofs-size=9 ofs_size=8"),
-        );
+        let odd = next("overlayfs=never overlayfs_once=1 ofs-size=9 ofs_size=8");
         assert!(odd.protected && !odd.once);
         assert_eq!((&*odd.size, odd.warnings.len()), ("9", 1));
     }
 
     #[test]
+    fn what_the_image_says_counts_where_nothing_is_set() {
+        let image = "ofs_default_overlayfs=no ofs_default_size=64M";
+        let mut open = view(image);
+        open.own.clear();
+        let next = next_boot("x", &open);
+        assert!(!next.protected_afterwards);
+        assert_eq!((next.overlayfs, &*next.size), (None, "64M"));
+        assert_eq!(enable(&open)[0].to.as_deref(), Some("yes"));
+        assert_eq!(once(&open).len(), 2);
+        assert!(next_boot("x", &view(&format!("{image} overlayfs=yes"))).protected);
+    }
+
+    #[test]
+    fn a_store_that_does_not_show_all() {
+        let mut part = view("ofs_size=20");
+        part.complete = false;
+        assert_eq!(next_boot("x", &part).warnings.len(), 1);
+        assert_eq!(apply("", &enable(&part)), "overlayfs=yes");
+        assert_eq!(apply("ofs_size=20", &size(&part, "64M")), "ofs-size=64M");
+    }
+
+    #[test]
     fn changes_are_as_small_as_can_be() {
-        let enable = |v: &Variables| super::enable(v, true);
-        assert_eq!(enable(&Variables::new()), []);
-        assert_eq!(after("", |v| super::enable(v, false)), "overlayfs=yes");
+        assert_eq!(enable(&view("")), []);
         assert_eq!(after("overlayfs=on", enable), "overlayfs=on");
         assert_eq!(
             after("overlayfs=no overlayfs_once=no", enable),
@@ -186,7 +236,7 @@ mod tests {
             after("overlayfs=0", once),
             "overlayfs=yes overlayfs_once=no"
         );
-        assert_eq!(once(&variables("overlayfs=yes overlayfs_once=no")), []);
+        assert_eq!(once(&view("overlayfs=yes overlayfs_once=no")), []);
     }
 
     #[test]
@@ -194,27 +244,20 @@ mod tests {
         // Tools that write one variable after the other may be cut between two.
         let first = |before: &str, changes: Vec<Change>| {
             assert_eq!(changes.len(), 2);
-            let mut all = variables(before);
-            all.remove(&changes[0].name);
-            all.extend(changes[0].to.clone().map(|v| (changes[0].name.clone(), v)));
-            next_boot("", &all)
+            next_boot("", &view(&apply(before, &changes[..1])))
         };
         let before = "overlayfs=no";
-        assert!(first(before, once(&variables(before))).protected);
+        assert!(first(before, once(&view(before))).protected);
         let before = "overlayfs=no overlayfs_once=no";
-        assert!(!first(before, enable(&variables(before), true)).once);
+        assert!(!first(before, enable(&view(before))).once);
     }
 
     #[test]
     fn one_spelling_of_the_size() {
-        let size = |before| after(before, |v| super::size(v, "64M", true));
+        let size = |before| after(before, |v| size(v, "64M"));
         assert_eq!(size(""), "ofs-size=64M");
         assert_eq!(size("ofs-size=20"), "ofs-size=64M");
         assert_eq!(size("ofs_size=20"), "ofs_size=64M");
         assert_eq!(size("ofs-size=20 ofs_size=30"), "ofs-size=64M");
-        assert_eq!(
-            after("ofs_size=20", |v| super::size(v, "64M", false)),
-            "ofs-size=64M"
-        );
     }
 }

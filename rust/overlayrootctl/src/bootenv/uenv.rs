@@ -55,6 +55,11 @@ impl Store for File {
         ))
     }
 
+    fn weaker(&self) -> Variables {
+        let files = self.boot.imported().into_iter();
+        files.flat_map(|(_, variables)| variables).collect()
+    }
+
     fn stronger(&self) -> Vec<(String, Variables)> {
         Vec::new()
     }

@@ -35,7 +35,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let store = Choice::from_matches(matches).open()?;
     if matches.get_flag("once") {
         store.takes_requests()?;
-        let changes = bootenv::once(&store.read()?);
+        let changes = bootenv::once(&bootenv::view(store.as_ref())?);
         return bootenv::carry_out(
             store.as_ref(),
             &changes,
@@ -44,7 +44,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
              cut. Undo: overlayrootctl enable",
         );
     }
-    let changes = bootenv::disable(&store.read()?);
+    let changes = bootenv::disable(&bootenv::view(store.as_ref())?);
     bootenv::carry_out(
         store.as_ref(),
         &changes,

@@ -27,7 +27,7 @@ fn define() -> Command {
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let store = Choice::from_matches(matches).open()?;
-    let changes = bootenv::enable(&store.read()?, store.complete());
+    let changes = bootenv::enable(&bootenv::view(store.as_ref())?);
     bootenv::carry_out(
         store.as_ref(),
         &changes,

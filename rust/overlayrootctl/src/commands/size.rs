@@ -58,7 +58,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         return now(&folder.unwrap_or_default(), limits, output);
     }
     let store = Choice::from_matches(matches).open()?;
-    let changes = bootenv::size(&store.read()?, text, store.complete());
+    let changes = bootenv::size(&bootenv::view(store.as_ref())?, text);
     let says = format!(
         "From the next boot on the RAM layer has {limits}.",
         limits = shown(limits)
