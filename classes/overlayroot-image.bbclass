@@ -10,6 +10,7 @@ inherit features_check overlayroot-variables
 REQUIRED_DISTRO_FEATURES:append = " overlayroot"
 
 IMAGE_FEATURES[validitems] += "overlayroot"
+# nooelint: oelint.vars.outofcontext: only images inherit this class
 IMAGE_FEATURES += "overlayroot"
 # It puts an init of its own before the real one, with another overlay.
 IMAGE_FEATURES_CONFLICTS_overlayroot = "overlayfs-etc"
@@ -22,6 +23,7 @@ IMAGE_FSTYPES:append = " ${OVERLAYROOT_IMAGE_FSTYPES}"
 WKS_FILE = "${OVERLAYROOT_WKS_FILE}"
 WKS_FILES = "${WKS_FILE}"
 # Series differ in where they look for layouts.
+# nooelint: oelint.vars.inconspaces: colons part it
 WKS_SEARCH_PATH:append = ":${OVERLAYROOT_LAYERDIR}/files/wic"
 # Entries of wic's would mount the boot partition writable.
 WIC_CREATE_EXTRA_ARGS = "--no-fstab-update"
@@ -70,7 +72,7 @@ python do_overlayroot_env_setscene () {
 addtask do_overlayroot_env_setscene
 
 # --- The root file system.
-ROOTFS_POSTPROCESS_COMMAND += "overlayroot_rootfs "
+ROOTFS_POSTPROCESS_COMMAND += "overlayroot_rootfs"
 overlayroot_rootfs() {
     # Mount points, for roots that cannot be written (the init makes them where it can).
     install -d ${IMAGE_ROOTFS}/mnt/root-RO ${IMAGE_ROOTFS}/mnt/root-RW

@@ -97,6 +97,7 @@ OVERLAYROOT_CARGO_CLASS[doc] = "Class that builds the Rust recipes: `cargo_bin` 
 OVERLAYROOT_LAYERDIR[doc] = "Folder of this layer; set by it."
 OVERLAYROOT_UNPACKDIR[doc] = "Where sources are unpacked, in any series; set by the layer."
 
+# nooelint: oelint.task.noanonpython: an unknown variable or a value of no use has to end the parsing
 python () {
     overlayroot.variables.check(d)
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "Initramfs that protects the root: our init, its configuration, and nothing else"
+DESCRIPTION = "Mounts the root that the kernel command line names, read-only, stacks RAM on it and starts the real init."
 LICENSE = "MIT"
 
 inherit features_check overlayroot-variables
@@ -26,7 +27,7 @@ IMAGE_ROOTFS_EXTRA_SPACE = "0"
 # The kernel is built with this image when it is bundled: it must not wait for the kernel then.
 KERNELDEPMODDEPEND = "${@'virtual/kernel:do_packagedata' if d.getVar('OVERLAYROOT_INITRAMFS_MODULES') else ''}"
 
-ROOTFS_POSTPROCESS_COMMAND += "overlayroot_initramfs_modules overlayroot_initramfs_trim "
+ROOTFS_POSTPROCESS_COMMAND += "overlayroot_initramfs_modules overlayroot_initramfs_trim"
 
 # The list that the init loads, in order.
 python overlayroot_initramfs_modules() {

@@ -1,3 +1,4 @@
+# nooelint: oelint.var.mandatoryvar.SRC_URI: made of variables
 # SPDX-License-Identifier: MIT
 SUMMARY = "Defaults of the overlayroot initramfs"
 DESCRIPTION = "overlayroot.conf, made of the OVERLAYROOT_ variables: what the init does when U-Boot and the \

@@ -10,6 +10,7 @@ require overlayroot.inc
 SRC_URI += "file://ofs"
 
 # The init is alone in its address space and has no loader: addresses fixed at link time make it smaller.
+# nooelint: oelint.vars.specific: architectures are overrides of every build
 RUSTFLAGS:append:arm = " -Crelocation-model=static"
 RUSTFLAGS:append:aarch64 = " -Crelocation-model=static"
 
@@ -17,18 +18,24 @@ do_install() {
     install -D -m 0755 ${OVERLAYROOT_CARGO_OUTPUT}/overlayroot-init ${D}/init
     # For those who keep oe-core's initramfs-framework: the same program, started by a module of it.
     install -D -m 0755 ${OVERLAYROOT_CARGO_OUTPUT}/overlayroot-init ${D}${base_sbindir}/overlayroot-init
-    install -D -m 0755 ${UNPACKDIR}/ofs ${D}/init.d/89-ofs
+    install -D -m 0755 ${OVERLAYROOT_UNPACKDIR}/ofs ${D}/init.d/89-ofs
 }
+
+# nooelint: oelint.var.order.SUMMARY: of another package
+SUMMARY:initramfs-module-ofs = "initramfs-framework module that hands over to overlayroot's init"
 
 PACKAGES =+ "initramfs-module-ofs"
 
-SUMMARY:initramfs-module-ofs = "initramfs-framework module that hands over to overlayroot's init"
-RDEPENDS:initramfs-module-ofs = "initramfs-framework-base overlayroot-conf"
+# nooelint: oelint.var.filesoverride: nothing else is in it
+FILES:${PN} = "/init"
+# nooelint: oelint.var.filesoverride: the same
 FILES:initramfs-module-ofs = "${base_sbindir}/overlayroot-init /init.d/89-ofs"
 
 RDEPENDS:${PN} = "overlayroot-conf"
-FILES:${PN} = "/init"
+RDEPENDS:initramfs-module-ofs = "initramfs-framework-base overlayroot-conf"
 
 # It has no dynamic section whose linker flags could be looked at.
+# nooelint: oelint.vars.insaneskip: see above
 INSANE_SKIP:${PN} += "ldflags"
+# nooelint: oelint.vars.insaneskip: see above
 INSANE_SKIP:initramfs-module-ofs += "already-stripped ldflags"

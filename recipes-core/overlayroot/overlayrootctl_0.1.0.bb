@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "See, keep, undo and switch what overlayroot's init does, on the running board"
+DESCRIPTION = "Command-line tool: the report of this boot in words, settings of the next one, changes that are to stay."
 
 OVERLAYROOT_CARGO_PACKAGE = "overlayrootctl"
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "What a system with a protected root has at hand"
+DESCRIPTION = "The tool for the running board, and access to the environment of U-Boot."
 
 # libubootenv's configuration comes from the U-Boot of the machine.
 PACKAGE_ARCH = "${MACHINE_ARCH}"
@@ -12,7 +13,7 @@ RDEPENDS:${PN} = "overlayrootctl"
 
 # The settings of the next boot: fw_printenv, fw_setenv, and where they find the environment. The overlay module,
 # for kernels that have it as one.
-RRECOMMENDS:${PN} = " \
+RRECOMMENDS:${PN} = "\
     libubootenv-bin \
     u-boot-default-env \
     kernel-module-overlay \
