@@ -45,7 +45,9 @@ QUIRKS = {
     "panel_simple,coda_vpu,imx_media_common,imx6_media,imx6_media_csi,imx6_mipi_csi2,video_mux,ov5640,caam,"
     "snd_soc_sgtl5000,snd_soc_fsl_ssi,snd_soc_fsl_asoc_card,snd_soc_imx_audmux,flexcan,imx_thermal,"
     "imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,ahci_imx,fec,pwm_imx27 "
-    "systemd.watchdog_device=/dev/none",
+    "systemd.watchdog_device=/dev/none "
+    # On a busy machine the console itself comes late.
+    "systemd.default_device_timeout_sec=900",
 }
 
 
