@@ -39,6 +39,13 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// What the command needs is not on this system; nothing was changed.
+    Missing {
+        /// Each thing that is missing.
+        what: Vec<String>,
+        /// What to do about it.
+        remedy: String,
+    },
     /// Standard output went away.
     Output(io::Error),
 }
@@ -65,6 +72,14 @@ impl Error {
         }
     }
 
+    /// One thing is missing.
+    pub fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Missing {
+            what: vec![what.into()],
+            remedy: remedy.into(),
+        }
+    }
+
     /// The same error with a remedy, where the system was the cause.
     pub fn with_remedy(mut self, text: &'static str) -> Error {
         if let Error::System { remedy, .. } = &mut self {
@@ -77,7 +92,7 @@ impl Error {
     pub fn remedy(&self) -> &str {
         match self {
             Error::System { remedy, .. } | Error::Malformed { remedy, .. } => remedy,
-            Error::Refused { remedy, .. } => remedy,
+            Error::Refused { remedy, .. } | Error::Missing { remedy, .. } => remedy,
             Error::Output(_) => "",
         }
     }
@@ -85,7 +100,7 @@ impl Error {
     /// Exit code of the program.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Refused { .. } => exit::REFUSED,
+            Error::Refused { .. } | Error::Missing { .. } => exit::REFUSED,
             _ => exit::FAILED,
         }
     }
@@ -104,6 +119,7 @@ impl fmt::Display for Error {
             Error::Refused { reasons, .. } => {
                 write!(f, "refused, nothing was changed: {}", reasons.join("; "))
             }
+            Error::Missing { what, .. } => f.write_str(&what.join("; ")),
             Error::Output(cause) => write!(f, "cannot write to standard output: {cause}"),
         }
     }
@@ -113,7 +129,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::System { cause, .. } | Error::Output(cause) => Some(cause),
-            Error::Malformed { .. } | Error::Refused { .. } => None,
+            Error::Malformed { .. } | Error::Refused { .. } | Error::Missing { .. } => None,
         }
     }
 }

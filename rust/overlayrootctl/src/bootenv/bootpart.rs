@@ -37,7 +37,7 @@ impl BootPartition {
     pub fn find(folder: Option<PathBuf>) -> Result<BootPartition> {
         if let Some(folder) = folder {
             if !folder.is_dir() {
-                return Err(Error::refused(
+                return Err(Error::missing(
                     format!("{} is no folder", folder.display()),
                     "correct --boot",
                 ));
@@ -56,7 +56,7 @@ impl BootPartition {
             });
         }
         let nothing = |why: String| {
-            Error::refused(
+            Error::missing(
                 format!("no boot partition was found: {why}"),
                 "mount it, or name the folder with --boot",
             )

@@ -47,7 +47,7 @@ impl Tools {
             boot: None,
         };
         if !tools.config.exists() {
-            return Err(Error::refused(
+            return Err(Error::missing(
                 format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.display()),
                 "write it: a line with device, offset, size of the environment and of an erase block \
                  (docs/environment.md has those of known boards)",
@@ -213,7 +213,7 @@ fn program(name: &'static str) -> Result<PathBuf> {
         .chain(FOLDERS.iter().map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
-        .ok_or_else(|| Error::refused(format!("{name} is not installed"), INSTALL))
+        .ok_or_else(|| Error::missing(format!("{name} is not installed"), INSTALL))
 }
 
 #[cfg(test)]

@@ -119,9 +119,9 @@ impl Choice {
                 )),
                 Err(no_tools) => match BootPartition::find(self.boot) {
                     Ok(boot) => Ok(Box::new(uenv::File::new(boot))),
-                    Err(no_boot) => Err(Error::Refused {
+                    Err(no_boot) => Err(Error::Missing {
                         remedy: format!("{}; or {}", no_tools.remedy(), no_boot.remedy()),
-                        reasons: [no_tools, no_boot].into_iter().flat_map(reasons).collect(),
+                        what: vec![no_tools.to_string(), no_boot.to_string()],
                     }),
                 },
             },
@@ -199,14 +199,6 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What stands against something, without the words around it.
-fn reasons(error: Error) -> Vec<String> {
-    match error {
-        Error::Refused { reasons, .. } => reasons,
-        other => vec![other.to_string()],
-    }
 }
 
 fn shown(value: Option<&String>) -> String {
