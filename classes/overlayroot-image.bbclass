@@ -32,8 +32,6 @@ OVERLAYROOT_WKS_ROOT = "--fstype=${OVERLAYROOT_ROOTFS} ${@overlayroot.layout.roo
 OVERLAYROOT_WKS_ROOT[doc] = "Options of the root partition in our layouts; derived."
 OVERLAYROOT_WKS_DATA = "${@overlayroot.layout.data_partition(d)}"
 OVERLAYROOT_WKS_DATA[doc] = "Line of the data partition in our layouts; derived."
-OVERLAYROOT_UBOOT_FILE ??= "${UBOOT_BINARY}"
-OVERLAYROOT_UBOOT_FILE[doc] = "U-Boot's file in the deploy folder, for the layouts that carry it."
 
 # --- The boot partition.
 OVERLAYROOT_ENV_FILE = "${IMAGE_BASENAME}-${MACHINE}.overlayroot.env"

@@ -31,6 +31,9 @@ OVERLAYROOT_ROOTFS[doc] = "File system of the root partition: `ext4`, `squashfs`
 OVERLAYROOT_UBOOT ??= "spi-nor"
 OVERLAYROOT_UBOOT[doc] = "Where U-Boot is: `spi-nor` (not on the card), `card` (`UBOOT_BINARY` at 1 KiB) or `card-spl` (`SPL_BINARY` at 1 KiB, U-Boot at 69 KiB)."
 
+OVERLAYROOT_UBOOT_FILE ??= "${UBOOT_BINARY}"
+OVERLAYROOT_UBOOT_FILE[doc] = "U-Boot's file in the deploy folder, for the layouts that carry it."
+
 OVERLAYROOT_BOOT_SIZE ??= "64"
 OVERLAYROOT_BOOT_SIZE[doc] = "Size of the boot partition, MiB."
 
