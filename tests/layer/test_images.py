@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""Images and the Rust recipes, expanded: what a build of them would be told to do."""
+
+import pathlib
+
+import bb.data_smart
+import bitbake
+import pytest
+
+IMAGES = bitbake.TOP / "recipes-core/images"
+RUST = bitbake.TOP / "recipes-core/overlayroot"
+ON = {"DISTRO_FEATURES": "overlayroot"}
+
+
+def minimal(**variables: str) -> bb.data_smart.DataSmart:
+    """The example image with these settings."""
+    return bitbake.recipe(IMAGES / "overlayroot-image-minimal.bb", bitbake.configuration(**ON, **variables))
+
+
+@pytest.fixture
+def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Texts with which parsing ended."""
+    said: list[str] = []
+
+    def fatal(*words: str) -> None:
+        said.append(" ".join(words))
+        raise bb.BBHandledException(*words)
+
+    monkeypatch.setattr(bb, "fatal", fatal)
+    return said
+
+
+@pytest.mark.parametrize("path", bitbake.files(".bb"), ids=lambda path: path.name)
+def test_no_recipe_is_built_without_the_feature(path: pathlib.Path) -> None:
+    assert bitbake.recipe(path, bitbake.configuration()).getVar("__SKIPPED").endswith("overlayroot")
+    assert bitbake.recipe(path, bitbake.configuration(**ON)).getVar("__SKIPPED") is None
+
+
+def test_the_card() -> None:
+    d = minimal()
+    assert d.getVar("WKS_FILE") == d.getVar("WKS_FILES") == "overlayroot-spi-nor.wks.in"
+    folder = d.getVar("WKS_SEARCH_PATH").split(":")[-1]
+    for kind in ("spi-nor", "card", "card-spl"):
+        assert (pathlib.Path(folder) / f"overlayroot-{kind}.wks.in").is_file()
+    assert d.getVar("IMAGE_FSTYPES").split() == ["tar", "wic.gz", "wic.bmap"]
+    assert d.getVar("OVERLAYROOT_WKS_ROOT").startswith("--fstype=ext4 --label rootfs ")
+    assert d.getVar("OVERLAYROOT_WKS_DATA") == ""
+    signature = d.getVar("OVERLAYROOT_DISK_SIGNATURE")
+    assert d.getVar("OVERLAYROOT_ROOT") == f"PARTUUID={signature}-02"
+    assert signature == minimal().getVar("OVERLAYROOT_DISK_SIGNATURE")
+    assert signature != minimal(MACHINE="nitrogen7").getVar("OVERLAYROOT_DISK_SIGNATURE")
+
+
+def test_the_boot_partition() -> None:
+    stock = {"IMAGE_BOOT_FILES": "zImage boot.scr-${MACHINE};boot.scr"}
+    d = minimal(**stock)
+    assert d.getVar("IMAGE_BOOT_FILES").split() == [
+        "zImage",
+        "boot.scr-overlayroot;boot.scr",
+        "overlayroot-initramfs-nitrogen6x.cpio.gz;overlayroot.cpio.gz",
+        "overlayroot-image-minimal-nitrogen6x.overlayroot.env;overlayroot.env",
+    ]
+    depends = d.getVarFlag("do_image_wic", "depends").split()
+    for task in (
+        "virtual/kernel:do_deploy",
+        "overlayroot-boot-script:do_deploy",
+        "overlayroot-initramfs:do_image_complete",
+        "mtools-native:do_populate_sysroot",
+    ):
+        assert task in depends
+    # A kernel that carries the initramfs: the stock script stays.
+    d = minimal(INITRAMFS_IMAGE_BUNDLE="1", **stock)
+    assert d.getVar("IMAGE_BOOT_FILES").split() == ["zImage", "boot.scr-nitrogen6x;boot.scr"]
+    assert "overlayroot-boot-script:do_deploy" not in d.getVarFlag("do_image_wic", "depends")
+
+
+def test_overlayroot_env() -> None:
+    d = minimal(OVERLAYROOT_BOOT_ENV=r"cma=64M\nconsole=ttymxc0")
+    lines = bb.utils.better_eval("overlayroot.layout.environment(d)", {"d": d}).splitlines()
+    assert f"ofs_root={d.getVar('OVERLAYROOT_ROOT')}" in lines
+    assert {"cma=64M", "console=ttymxc0"} <= set(lines)
+
+
+@pytest.mark.parametrize("kind", ["squashfs", "erofs"])
+def test_other_roots(kind: str) -> None:
+    d = minimal(OVERLAYROOT_ROOTFS=kind)
+    assert d.getVar("OVERLAYROOT_WKS_ROOT").split() == [f"--fstype={kind}"]
+    tools = {"squashfs": "squashfs-tools-native", "erofs": "erofs-utils-native"}[kind]
+    assert f"{tools}:do_populate_sysroot" in d.getVarFlag("do_image_wic", "depends").split()
+
+
+def test_data_partition() -> None:
+    line = minimal(OVERLAYROOT_DATA_SIZE="256", OVERLAYROOT_DATA_MOUNT="/srv").getVar("OVERLAYROOT_WKS_DATA")
+    assert line.startswith("part /srv ")
+    assert "--fstype=ext4" in line
+    assert line.endswith("--fixed-size 256")
+
+
+@pytest.mark.parametrize("where", ["card", "card-spl"])
+def test_boot_loader_on_the_card(where: str) -> None:
+    d = minimal(OVERLAYROOT_UBOOT=where)
+    assert d.getVar("WKS_FILE") == f"overlayroot-{where}.wks.in"
+    assert "virtual/bootloader:do_deploy" in d.getVarFlag("do_image_wic", "depends").split()
+
+
+def test_checks_are_wired_up() -> None:
+    d = minimal()
+    assert d.getVar("IMAGE_QA_COMMANDS").split() == ["overlayroot_check_rootfs", "overlayroot_check_kernel"]
+    assert d.getVarFlag("do_image_qa", "depends").split() == ["virtual/kernel:do_deploy"]
+    assert "overlayroot_check_initramfs" in d.getVarFlag("do_image_wic", "prefuncs").split()
+    assert "overlayroot_finish_wic" in d.getVar("IMAGE_CMD:wic")
+    finish = d.getVar("overlayroot_finish_wic")
+    assert f"--signature {d.getVar('OVERLAYROOT_DISK_SIGNATURE')}" in finish
+    assert finish.count("--boot-file ") == 3
+    # Kernel recipes deploy the file under the name that images look for.
+    deployed = bitbake.recipe(
+        bitbake.STUBS / "linux-yocto_6.18.bb",
+        bitbake.configuration(**ON),
+        [bitbake.TOP / "recipes-kernel/linux/linux-yocto_%.bbappend"],
+    ).getVar("do_deploy")
+    assert d.getVar("OVERLAYROOT_KERNEL_CONFIG").rpartition("/")[2] in deployed
+
+
+def test_the_initramfs_holds_nothing_else() -> None:
+    path = IMAGES / "overlayroot-initramfs.bb"
+    d = bitbake.recipe(path, bitbake.configuration(**ON))
+    assert d.getVar("PACKAGE_INSTALL").split() == ["overlayroot-init", "overlayroot-conf"]
+    assert (d.getVar("IMAGE_FEATURES"), d.getVar("IMAGE_FSTYPES")) == ("", "cpio.gz")
+    assert d.getVar("KERNELDEPMODDEPEND") == ""
+    d = bitbake.recipe(
+        path, bitbake.configuration(**ON, OVERLAYROOT_INITRAMFS_MODULES="sdhci_esdhc_imx ext4")
+    )
+    assert d.getVar("PACKAGE_INSTALL").split()[2:] == [
+        "kernel-module-sdhci-esdhc-imx",
+        "kernel-module-ext4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"OVERLAYROOT_SIZ": "1"}, "OVERLAYROOT_SIZ is no variable of meta-overlayroot"),
+        ({"OVERLAYROOT_ROOTFS": "xfs"}, 'OVERLAYROOT_ROOTFS = "xfs" cannot be used'),
+        ({"OVERLAYROOT_DATA_SIZE": "1G"}, 'OVERLAYROOT_DATA_SIZE = "1G" cannot be used'),
+        ({"OVERLAYROOT_DISK_SIGNATURE": "0"}, 'OVERLAYROOT_DISK_SIGNATURE = "0" cannot be used'),
+    ],
+)
+def test_bad_variables_end_the_parsing(variables: dict[str, str], said: str, errors: list[str]) -> None:
+    with pytest.raises(bb.BBHandledException):
+        minimal(**variables)
+    assert said in errors[0]
+
+
+@pytest.mark.parametrize(("series", "sources"), [("wrynose", "/sources"), ("", "")])
+@pytest.mark.parametrize("collections", ["core overlayroot", "core rust-bin-layer overlayroot"])
+@pytest.mark.parametrize("name", ["overlayroot-init", "overlayrootctl"])
+def test_rust_recipes(series: str, sources: str, collections: str, name: str) -> None:
+    (path,) = RUST.glob(f"{name}_*.bb")
+    d = bitbake.recipe(path, bitbake.configuration(**ON, unpackdir=series, BBFILE_COLLECTIONS=collections))
+    unpacked = f"{d.getVar('WORKDIR')}{sources}"
+    assert d.getVar("S") == f"{unpacked}/rust"
+    assert d.getVar("CARGO_MANIFEST_PATH") == f"{unpacked}/rust/Cargo.toml"
+    flags = d.getVar("CARGO_BUILD_FLAGS").split()
+    assert flags.count("--frozen") == 1
+    assert flags[flags.index("--package") + 1] == name
+    prebuilt = "rust-bin-layer" in collections
+    assert bb.data.inherits_class("cargo_bin", d) is prebuilt
+    assert bb.data.inherits_class("cargo", d) is not prebuilt
+    output = {
+        True: "/target/armv7-unknown-linux-gnueabihf/release",
+        False: "/build/target/armv7-poky-linux-gnueabihf/release",
+    }[prebuilt]
+    assert f"{d.getVar('WORKDIR')}{output}/{name}" in d.getVar("do_install")
+    assert f'directory = "{unpacked}/cargo_home/bitbake"' in d.getVar("do_configure")
+
+
+@pytest.mark.parametrize("name", ["overlayroot-init", "overlayrootctl"])
+def test_sources_are_there_and_are_all(name: str) -> None:
+    (path,) = RUST.glob(f"{name}_*.bb")
+    d = bitbake.recipe(path, bitbake.configuration(**ON))
+    local = [
+        word.removeprefix("file://") for word in d.getVar("SRC_URI").split() if word.startswith("file://")
+    ]
+    folders = [RUST / "files", bitbake.TOP]
+    found = {word: [folder / word for folder in folders if (folder / word).exists()] for word in local}
+    assert all(found.values()), found
+    # Cargo reads the manifest of each member; nothing of a target folder or of tests is named.
+    manifests = bitbake.TOP.glob("rust/**/Cargo.toml")
+    tracked = {str(p.relative_to(bitbake.TOP)) for p in manifests if "target" not in p.parts}
+    assert tracked - {"rust/fuzz/Cargo.toml"} <= set(local)
+    assert not any(word.endswith(("/tests", "/target")) for word in local)
