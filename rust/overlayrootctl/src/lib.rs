@@ -16,6 +16,7 @@ pub mod looking;
 pub mod output;
 pub mod privilege;
 pub mod ramlayer;
+pub mod remount;
 pub mod text;
 pub mod usage;
 pub mod verdict;

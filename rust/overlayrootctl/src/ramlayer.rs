@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use overlayroot::size::Limits;
-use rustix::fs::{statfs, statvfs, StatVfsMountFlags};
+use rustix::fs::statfs;
 use rustix::io::Errno;
-use rustix::mount::{mount_remount, MountFlags};
+use rustix::mount::mount_remount;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::remount::mount_flags;
 
 /// Where the init mounts it.
 pub const RAM_LAYER: &str = "/mnt/root-RW";
@@ -104,7 +105,7 @@ impl Layer {
                 remedy: remedy.to_owned(),
             });
         }
-        let flags = self.flags()?;
+        let flags = mount_flags(&self.path)?;
         let options = format!("size={},nr_inodes={}", limits.bytes, limits.inodes);
         log::debug!("remount {}: {flags:?} {options}", self.path.display());
         mount_remount(&self.path, flags, options)
@@ -121,24 +122,6 @@ impl Layer {
             });
         }
         Ok(())
-    }
-
-    /// The flags of its mount, which a remount has to repeat.
-    fn flags(&self) -> Result<MountFlags> {
-        let now = statvfs(&self.path)
-            .map_err(Error::system("look at", self.path.display()))?
-            .f_flag;
-        let table = [
-            (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
-            (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
-            (StatVfsMountFlags::NODEV, MountFlags::NODEV),
-            (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-            (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
-            (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
-            (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
-        ];
-        let set = table.iter().filter(|(is, _)| now.contains(*is));
-        Ok(set.fold(MountFlags::empty(), |all, (_, flag)| all | *flag))
     }
 }
 

@@ -8,12 +8,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{makedev, statvfs, StatVfsMountFlags};
+use rustix::fs::makedev;
 use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
 
 use super::uenv::{self, UENV};
 use super::Variables;
 use crate::error::{Error, Result};
+use crate::remount::mount_flags;
 
 /// Files by one of which a boot partition of ours is known.
 const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
@@ -133,16 +134,13 @@ impl BootPartition {
     /// before it takes the name. (vfat has no journal: a cut in the very moment of renaming may leave both
     /// names, of which the new one is whole.)
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let was_read_only = self.read_only()?;
-        if was_read_only {
-            self.remount(false)?;
+        let flags = mount_flags(&self.folder)?;
+        if !flags.contains(MountFlags::RDONLY) {
+            return self.write_beside(name, bytes);
         }
+        self.remount(flags - MountFlags::RDONLY, "make writable")?;
         let written = self.write_beside(name, bytes);
-        let closed = if was_read_only {
-            self.remount(true)
-        } else {
-            Ok(())
-        };
+        let closed = self.remount(flags, "make read-only again");
         written.and(closed)
     }
 
@@ -164,17 +162,7 @@ impl BootPartition {
         })
     }
 
-    fn read_only(&self) -> Result<bool> {
-        let state =
-            statvfs(&self.folder).map_err(Error::system("look at", self.folder.display()))?;
-        Ok(state.f_flag.contains(StatVfsMountFlags::RDONLY))
-    }
-
-    fn remount(&self, read_only: bool) -> Result<()> {
-        let (flags, operation) = match read_only {
-            true => (FLAGS | MountFlags::RDONLY, "make read-only again"),
-            false => (FLAGS, "make writable"),
-        };
+    fn remount(&self, flags: MountFlags, operation: &'static str) -> Result<()> {
         mount_remount(&self.folder, flags, "")
             .map_err(Error::system(operation, self.folder.display()))
     }
