@@ -3,13 +3,13 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl image boot demo test lint test-rust test-uml test-board clean distclean
+.PHONY: help setup init ctl image kernel boot demo test lint test-rust test-uml test-board clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install the Debian packages that builds and tests need (as root)
-	scripts/host-packages rust image board uml lint
+	scripts/host-packages rust image board uml lint layer
 
 init: ## build the init for every architecture
 	scripts/host-packages rust
@@ -22,6 +22,9 @@ ctl: ## build the command-line tool for every architecture
 image: ## build the SD image (build/image)
 	scripts/host-packages rust image
 	scripts/build-image
+
+kernel: ## compile a kernel of the layer's fragments (some 20 minutes of two cores)
+	scripts/build-kernel
 
 boot: ## console of an emulated board with that image
 	scripts/board

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Kernel configuration: which fragments a build needs, and whether a final .config has what they ask for.
 
@@ -6,10 +7,15 @@ what lacks a dependency. A kernel without overlayfs then fails on the board only
 
 A fragment has CONFIG_NAME=value lines. A comment `# since 5.9: ...` holds for the lines up to the next
 comment or blank line: older kernels do not know these symbols, and are not asked for them.
+
+As a program it prints what a .config lacks. Exit status: 0 nothing, 1 something, 2 wrong options or files.
 """
 
+import argparse
+import json
 import pathlib
 import re
+import sys
 from typing import NamedTuple
 
 # Type "overlay" of mainline, and "overlayfs" of the patch for 3.10-era kernels: one of them is enough.
@@ -150,3 +156,31 @@ def check(config, files, modules=False, source=None):
 def fragments_folder():
     """The folder of the layer's fragments."""
     return pathlib.Path(__file__).resolve().parents[2] / "recipes-kernel/linux/overlayroot-kernel"
+
+
+def main(arguments=None):
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="final .config of a kernel")
+    parser.add_argument("fragment", nargs="*", help="fragments; default: overlayroot.cfg of this layer")
+    parser.add_argument("--modules", action="store_true", help="accept modules")
+    parser.add_argument("--source", help="folder of the kernel's source: reasons are looked for there")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    options = parser.parse_args(arguments)
+    files = options.fragment or [fragments_folder() / "overlayroot.cfg"]
+    try:
+        lacks = check(options.config, files, options.modules, options.source)
+    except (KconfigError, OSError, UnicodeDecodeError) as error:
+        print(f"kconfig: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(lacks, indent=2))
+    else:
+        print("".join(f"{line}\n" for line in lacks), end="")
+    return int(bool(lacks))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -74,6 +74,16 @@ def test_reason_from_the_source(tmp_path: pathlib.Path) -> None:
     ]
 
 
+def test_program(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
+    asked, final = fragment(tmp_path, "CONFIG_TMPFS=y"), config(tmp_path, "6.1.22", "CONFIG_TMPFS=m")
+    assert kconfig.main([str(final), str(asked)]) == 1
+    assert kconfig.main(["--json", str(final), str(asked)]) == 1
+    line = "CONFIG_TMPFS=y (asked.cfg): is a module"
+    assert capsys.readouterr().out == f'{line}\n[\n  "{line}"\n]\n'
+    assert kconfig.main(["--modules", str(final), str(asked)]) == 0
+    assert kconfig.main([str(tmp_path / "absent"), str(asked)]) == 2
+
+
 @pytest.mark.parametrize("symbol", kconfig.OVERLAY)
 def test_either_overlayfs_will_do_before_3_18(tmp_path: pathlib.Path, symbol: str) -> None:
     asked = [kconfig.fragments_folder() / "overlayroot.cfg"]
