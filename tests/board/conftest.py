@@ -68,6 +68,17 @@ def mtools(command: str, card: pathlib.Path, *arguments: str) -> None:
     subprocess.run([command, "-i", f"{card}@@4M", *arguments], check=True)
 
 
+def boot_without_environment(board: BoardStrategy) -> None:
+    """Boots a board that is off, and whose environment U-Boot must refuse."""
+    board.target.activate(board.console)
+    board.power.on()
+    board.console.expect("bad CRC, using default environment", timeout=300)
+    board.target.activate(board.uboot)
+    board.status = Status.uboot
+    board.default_environment()
+    board.boot()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator:
     """A failure shows the end of the console and the mount table."""

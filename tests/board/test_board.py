@@ -8,7 +8,7 @@ used by the next where it can be, as a boot takes 40 s under emulation.
 import re
 
 import pytest
-from conftest import System, mtools
+from conftest import System, boot_without_environment, mtools
 from labgrid_board import BoardStrategy, Status
 
 
@@ -159,13 +159,7 @@ def test_corrupt_environment_protects(board: BoardStrategy, system: System) -> N
     for command in ("sf probe", "sf erase 0xC0000 0x1000", "sleep 1"):
         board.uboot.run_check(command)
     board.cut_power()
-    board.target.activate(board.console)
-    board.power.on()
-    board.console.expect("bad CRC, using default environment", timeout=300)
-    board.target.activate(board.uboot)
-    board.status = Status.uboot
-    board.default_environment()
-    board.boot()
+    boot_without_environment(board)
     assert_protected(system, "20")
     board.transition(Status.uboot)
     board.default_environment()

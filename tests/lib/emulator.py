@@ -10,14 +10,16 @@ a real board:
   by variables of U-Boot's environment.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import struct
 import subprocess
 import sys
+import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 # U-Boot's environment in the SPI NOR flash (nitrogen6q_defconfig: CONFIG_ENV_OFFSET, CONFIG_ENV_SIZE).
 NOR_SIZE, ENV_OFFSET, ENV_SIZE = 2 << 20, 0xC0000, 0x2000
@@ -98,6 +100,8 @@ class Board:
             raise EmulatorError(f'{missing} is not set; eval "$(scripts/board-env)"') from missing
         self.card, self.flash = folder / "sd.img", folder / "spi.img"
         self.u_boot = folder / "u-boot.imx"
+        # Log of all writes to the flash, when a test asks for it (writelog.py).
+        self.write_log: pathlib.Path | None = None
         folder.mkdir(parents=True, exist_ok=True)
         code = pathlib.Path(u_boot).read_bytes()
         if code.count(CLOCK_CODE) != 1:
@@ -127,6 +131,36 @@ class Board:
         flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = block
         self.flash.write_bytes(flash)
 
+    @contextlib.contextmanager
+    def flash_recorded(self, log: pathlib.Path) -> Iterator[None]:
+        """Each write to the flash goes to a log as well, for one power-on within this context."""
+        log.write_bytes(b"")
+        self.write_log = log
+        try:
+            yield
+        finally:
+            self.write_log = None
+
+    def judge_flash(self, flash: pathlib.Path, *, seconds: int = 120) -> bool:
+        """Whether U-Boot itself accepts the environment in a flash image, or takes its built-in one."""
+        with subprocess.Popen(
+            self.argv(flash=flash), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            watchdog = threading.Timer(seconds, process.kill)
+            watchdog.start()
+            said = b""
+            try:
+                for line in process.stdout:
+                    said += line
+                    if b"using default environment" in said:
+                        return False
+                    if b"Loading Environment" in said and line.strip().endswith(b"OK"):
+                        return True
+            finally:
+                watchdog.cancel()
+                process.kill()
+        raise EmulatorError(f"U-Boot said nothing about its environment in {seconds} s: {said!r}")
+
     def root_hash(self) -> str:
         """SHA-256 of the card's second partition (DOS partition table); for a board that is off."""
         with self.card.open("rb") as card:
@@ -141,15 +175,24 @@ class Board:
                 left -= len(block)
         return digest.hexdigest()
 
-    def argv(self, console: str = "stdio") -> list[str]:
-        """The command that switches the board on; `console` is QEMU's word for where its console goes."""
+    def argv(self, console: str = "stdio", flash: pathlib.Path | None = None) -> list[str]:
+        """The command that switches the board on.
+
+        `console` is QEMU's word for where its console goes; `flash` another flash image than the board's.
+        """
+        nor = f"format=raw,file={flash or self.flash}"
+        if self.write_log and not flash:
+            nor = (
+                f"driver=blklogwrites,file.driver=file,file.filename={self.flash},"
+                f"log.driver=file,log.filename={self.write_log}"
+            )
         return [
             *(self.qemu, "-M", "sabrelite", "-m", "1G", "-smp", "1", "-nic", "none"),
             # The console is the second serial port, ttymxc1.
             *("-display", "none", "-serial", "null", "-serial", console),
             *("-device", f"loader,file={self.u_boot},addr=0x177ff400,force-raw=on"),
             *("-device", "loader,addr=0x17800000,cpu-num=0"),
-            *("-drive", f"if=mtd,format=raw,file={self.flash}"),
+            *("-drive", f"if=mtd,{nor}"),
             # A write is on the card when the guest is told so: a cut leaves what a real card would have.
             *("-drive", f"if=none,id=card,format=raw,file={self.card},cache=directsync"),
             *("-device", "sd-card,drive=card"),
