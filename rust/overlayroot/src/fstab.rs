@@ -40,6 +40,22 @@ pub fn rewrite(original: &[u8], entry: &LowerEntry<'_>) -> Vec<u8> {
     copy
 }
 
+/// Whether the text is a copy that [`rewrite`] made, edited since or not.
+pub fn is_copy(text: &[u8]) -> bool {
+    text.starts_with(MARK.as_bytes())
+}
+
+/// Whether a copy still has the entries of the original: nobody has edited it.
+pub fn has_entries_of(copy: &[u8], original: &[u8]) -> bool {
+    let nothing = LowerEntry {
+        device: "",
+        mount_point: "",
+        fstype: "",
+        options: "",
+    };
+    body(copy) == body(&rewrite(original, &nothing))
+}
+
 fn header(entry: &LowerEntry<'_>) -> String {
     let mut text = String::new();
     for part in [
@@ -167,6 +183,16 @@ mod tests {
         };
         let copy = String::from_utf8(rewrite(b"", &entry)).unwrap();
         assert!(copy.contains("\n/dev/a\\040b\\043 /mnt/root-RO ext4 none 0 0\n"));
+    }
+
+    #[test]
+    fn edited_copies_are_known() {
+        let original = b"LABEL=ROOT / ext4 noatime 0 1\n/dev/sda1 /data ext4 defaults 0 2";
+        let copy = rewrite(original, &ENTRY);
+        assert!(is_copy(&copy) && !is_copy(original));
+        assert!(has_entries_of(&copy, original));
+        let edited = [&copy[..], b"/dev/sdb1 /more ext4 defaults 0 2\n"].concat();
+        assert!(is_copy(&edited) && !has_entries_of(&edited, original));
     }
 
     proptest! {

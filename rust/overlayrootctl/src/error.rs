@@ -46,6 +46,35 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// Some of it was done, then something failed.
+    Partly {
+        /// What could not be done.
+        object: String,
+        /// Why.
+        cause: String,
+        /// What was done before.
+        done: Vec<std::path::PathBuf>,
+    },
+    /// What another process of ours reports.
+    Reported {
+        /// Its message.
+        message: String,
+        /// What to do about it.
+        remedy: String,
+        /// Its exit code.
+        exit_code: u8,
+    },
+    /// The real root could not be made read-only again.
+    StillWritable {
+        /// Its device.
+        device: String,
+        /// Who holds it.
+        holders: Vec<String>,
+        /// What went wrong before that.
+        before: Option<String>,
+        /// Where it is mounted.
+        mounted_at: String,
+    },
     /// Standard output went away.
     Output(io::Error),
 }
@@ -92,8 +121,25 @@ impl Error {
     pub fn remedy(&self) -> &str {
         match self {
             Error::System { remedy, .. } | Error::Malformed { remedy, .. } => remedy,
-            Error::Refused { remedy, .. } | Error::Missing { remedy, .. } => remedy,
+            Error::Refused { remedy, .. }
+            | Error::Missing { remedy, .. }
+            | Error::Reported { remedy, .. } => remedy,
+            Error::Partly { .. } => {
+                "look at dmesg, then commit again: what is done already is skipped"
+            }
+            Error::StillWritable { .. } => {
+                "stop these programs and run `mount -o remount,ro` on it, or reboot; \
+                 only power cuts until then are less safe"
+            }
             Error::Output(_) => "",
+        }
+    }
+
+    /// Why, without saying that nothing was changed: for commands that change nothing anyway.
+    pub fn reason(&self) -> String {
+        match self {
+            Error::Refused { reasons, .. } => reasons.join("; "),
+            other => other.to_string(),
         }
     }
 
@@ -101,6 +147,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Refused { .. } | Error::Missing { .. } => exit::REFUSED,
+            Error::Reported { exit_code, .. } => *exit_code,
+            Error::StillWritable { .. } => exit::STILL_WRITABLE,
             _ => exit::FAILED,
         }
     }
@@ -120,6 +168,42 @@ impl fmt::Display for Error {
                 write!(f, "refused, nothing was changed: {}", reasons.join("; "))
             }
             Error::Missing { what, .. } => f.write_str(&what.join("; ")),
+            Error::Partly {
+                object,
+                cause,
+                done,
+            } => {
+                write!(f, "cannot write {object}: {cause}; done before that: ")?;
+                match done.is_empty() {
+                    true => f.write_str("nothing"),
+                    false => {
+                        for (at, path) in done.iter().enumerate() {
+                            let comma = if at == 0 { "" } else { ", " };
+                            write!(f, "{comma}{}", path.display())?;
+                        }
+                        Ok(())
+                    }
+                }
+            }
+            Error::Reported { message, .. } => f.write_str(message),
+            Error::StillWritable {
+                device,
+                holders,
+                before,
+                mounted_at,
+            } => {
+                if let Some(before) = before {
+                    write!(f, "{before}; and then ")?;
+                }
+                write!(
+                    f,
+                    "{device} ({mounted_at}) is STILL WRITABLE: it cannot be made read-only while it is used by {}",
+                    match holders.is_empty() {
+                        true => "somebody who could not be found".to_owned(),
+                        false => holders.join(", "),
+                    }
+                )
+            }
             Error::Output(cause) => write!(f, "cannot write to standard output: {cause}"),
         }
     }
@@ -129,7 +213,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::System { cause, .. } | Error::Output(cause) => Some(cause),
-            Error::Malformed { .. } | Error::Refused { .. } | Error::Missing { .. } => None,
+            _ => None,
         }
     }
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 //! The commands: each file defines one, its arguments and what it does.
 
+mod commit;
 mod completion;
+mod diff;
 mod disable;
+mod edit;
 mod enable;
 mod man;
 mod plan;
+mod revert;
 mod size;
 mod status;
 mod watch;
@@ -28,6 +32,10 @@ pub struct Entry {
 /// Every command, in the order of the help.
 pub const COMMANDS: &[Entry] = &[
     status::ENTRY,
+    diff::ENTRY,
+    commit::ENTRY,
+    revert::ENTRY,
+    edit::ENTRY,
     enable::ENTRY,
     disable::ENTRY,
     size::ENTRY,

@@ -150,7 +150,7 @@ fn look(all: bool) -> Result<Status> {
     };
     let (next_boot, next_boot_unknown) = match all.then(bootenv::look) {
         Some(Ok(next)) => (Some(next), None),
-        Some(Err(error)) => (None, Some(format!("{error}; {}", error.remedy()))),
+        Some(Err(error)) => (None, Some(error.reason())),
         None => (None, None),
     };
     let report = report.unwrap_or_default();

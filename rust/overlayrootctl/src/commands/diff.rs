@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+//! `diff`: what was changed against the real root.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
+use serde::Serialize;
+use similar::TextDiff;
+
+use crate::error::Result;
+use crate::exit;
+use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
+use crate::layers::dir::{Dir, Kind};
+use crate::layers::view::{reading, unshare_mounts, View};
+use crate::live::Live;
+use crate::output::{Output, Tone};
+use crate::paths;
+use crate::privilege::need_root;
+
+/// The command.
+pub const ENTRY: super::Entry = super::Entry {
+    name: "diff",
+    define,
+    run,
+};
+
+/// Longest file whose contents are compared as text, bytes.
+const LONGEST: u64 = 1 << 20;
+
+fn define() -> Command {
+    Command::new("diff")
+        .about("Show what was added, changed and deleted against the real root")
+        .arg(
+            Arg::new("path")
+                .value_name("PATH")
+                .default_value("/")
+                .value_parser(value_parser!(PathBuf))
+                .help("Only this path and what is below"),
+        )
+        .arg(
+            Arg::new("content")
+                .long("content")
+                .action(ArgAction::SetTrue)
+                .help("Show the differences in text files, too"),
+        )
+}
+
+/// A change with the text that differs.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    change: Change,
+    /// A unified diff; null without `--content`, and where it makes no sense.
+    diff: Option<String>,
+}
+
+fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
+    need_root("to read the marks of the upper layer")?;
+    let path = matches
+        .get_one::<PathBuf>("path")
+        .map_or(Path::new("/"), |p| p);
+    let live = Live::look()?;
+    let layers = live.layers()?;
+    let path = paths::inside_root(path)?;
+    unshare_mounts()?;
+    let view = View::open(layers)?;
+    let found = changes(&view, &path, Renames::Shown)?.ok_or_else(|| no_such_path(&path))?;
+    let with_content = matches.get_flag("content");
+    let mut list = Vec::new();
+    for change in found {
+        let diff = match with_content {
+            true => text_diff(&view, &change)?,
+            false => None,
+        };
+        list.push(Shown { change, diff });
+    }
+    output.print(&list, |out| {
+        for shown in &list {
+            print(shown, output, out)?;
+        }
+        Ok(())
+    })?;
+    Ok(exit::DONE)
+}
+
+fn print(shown: &Shown, output: &Output, out: &mut dyn Write) -> io::Result<()> {
+    let change = &shown.change;
+    let (tone, word) = match &change.how {
+        How::Added => (Tone::Good, "added  "),
+        How::Changed { .. } => (Tone::Warning, "changed"),
+        How::Deleted => (Tone::Bad, "deleted"),
+        How::Renamed { .. } => (Tone::Strong, "renamed"),
+    };
+    let slash = if change.kind == Kind::Directory {
+        "/"
+    } else {
+        ""
+    };
+    write!(
+        out,
+        "{} {}{slash}",
+        output.tone(tone, word),
+        change.path.display()
+    )?;
+    match &change.how {
+        How::Changed { what } => {
+            let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
+            write!(out, " ({})", words.join(", "))?;
+        }
+        How::Renamed { from } => write!(out, " (from {}{slash})", from.display())?,
+        How::Added | How::Deleted => {}
+    }
+    writeln!(out)?;
+    if let Some(diff) = &shown.diff {
+        out.write_all(diff.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The difference between two text files; `None` when there is nothing to compare.
+fn text_diff(view: &View, change: &Change) -> Result<Option<String>> {
+    let empty = || Some(String::new());
+    let (new, old) = match (&change.how, change.kind) {
+        (_, kind) if kind != Kind::File => return Ok(None),
+        (How::Added, _) => (text(&view.merged, &change.path)?, empty()),
+        (How::Deleted, _) => (empty(), text(&view.lower, &change.path)?),
+        (How::Renamed { from }, _) => (text(&view.merged, &change.path)?, text(&view.lower, from)?),
+        (How::Changed { .. }, _) => (
+            text(&view.merged, &change.path)?,
+            text(&view.lower, &change.path)?,
+        ),
+    };
+    Ok(match (old, new) {
+        (Some(old), Some(new)) if old != new => Some(
+            TextDiff::from_lines(&old, &new)
+                .unified_diff()
+                .header(
+                    &format!("real root:{}", change.path.display()),
+                    &change.path.display().to_string(),
+                )
+                .to_string(),
+        ),
+        (Some(_), Some(_)) => None,
+        _ => Some("  (no text, or too long to compare)\n".to_owned()),
+    })
+}
+
+/// A file as text; `None` when it is none, or too long.
+fn text(tree: &Dir, path: &Path) -> Result<Option<String>> {
+    let read = || -> io::Result<Option<String>> {
+        let name = path.file_name().unwrap_or(OsStr::new("."));
+        let Some(folder) = tree.walk(path.parent().unwrap_or(Path::new("/")))? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        folder
+            .file(name)?
+            .take(LONGEST + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST || bytes.contains(&0) {
+            return Ok(None);
+        }
+        Ok(String::from_utf8(bytes).ok())
+    };
+    read().map_err(reading(path))
+}

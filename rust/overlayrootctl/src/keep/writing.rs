@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+//! Writes a plan into the real root.
+//!
+//! First everything is copied into the area and made safe on the disk: until then nothing has changed, and
+//! whatever fails changes nothing. Then each entry takes its place by one rename.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::AtFlags;
+
+use super::area::Area;
+use super::planning::{Action, Plan, Step};
+use crate::error::{Error, Result};
+use crate::layers::compare::{differences, wanted_xattrs, At};
+use crate::layers::copy;
+use crate::layers::dir::{Dir, Kind};
+use crate::layers::view::View;
+
+/// Writes the plan, reads it back and compares. The lower must be writable through `lower`.
+pub fn write(view: &View, lower: &Dir, plan: &Plan) -> Result<()> {
+    let mut area = Area::open(lower)?;
+    if plan.exchanges && !area.can_exchange() {
+        area.close(lower);
+        return Err(Error::refused(
+            "a directory takes the place of a file or the other way round, and this kernel or file system cannot do that in one step",
+            "commit without these paths, and change them with overlayrootctl edit",
+        ));
+    }
+    let result = stage(view, lower, plan, &mut area)
+        .and_then(|staged| publish(view, lower, plan, staged, &mut area))
+        .and_then(|()| verify(view, lower, plan));
+    if result.is_ok() {
+        area.close(lower);
+    }
+    result
+}
+
+/// Copies that wait in the area: for each step of the plan, its name there.
+type Staged = Vec<Option<OsString>>;
+
+/// A step's directory and name, in one of the trees.
+fn place<'a>(tree: &Dir, path: &'a Path) -> io::Result<(Dir, &'a OsStr)> {
+    let missing = || io::Error::from(rustix::io::Errno::NOENT);
+    let (parent, name) = path.parent().zip(path.file_name()).ok_or_else(missing)?;
+    Ok((tree.walk(parent)?.ok_or_else(missing)?, name))
+}
+
+fn stage(view: &View, lower: &Dir, plan: &Plan, area: &mut Area) -> Result<Staged> {
+    let mut staged = Staged::new();
+    let mut first_names = HashMap::new();
+    for step in &plan.steps {
+        let name = match step.action {
+            Action::Write => {
+                let name = area.fresh();
+                stage_one(view, lower, &step.path, area, &name, &mut first_names)
+                    .map_err(Error::system("copy", step.path.display()))
+                    .map_err(|e| {
+                        e.with_remedy("nothing was changed; a file that is being written to can be committed when its program is stopped")
+                    })?;
+                Some(name)
+            }
+            Action::Attributes | Action::Delete => None,
+        };
+        staged.push(name);
+    }
+    area.sync()
+        .map_err(Error::system("sync", super::area::NAME))?;
+    // All data is on the disk before the first name points to it.
+    rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))?;
+    Ok(staged)
+}
+
+fn stage_one(
+    view: &View,
+    lower: &Dir,
+    path: &Path,
+    area: &Area,
+    name: &OsStr,
+    first_names: &mut HashMap<(u64, u64), OsString>,
+) -> io::Result<()> {
+    let (dir, source) = place(&view.merged, path)?;
+    let stat = dir.stat(source)?.ok_or(rustix::io::Errno::NOENT)?;
+    if stat.kind != Kind::Directory && stat.links > 1 {
+        if let Some(first) = first_names.get(&stat.id) {
+            let new = area.new_files();
+            return Ok(rustix::fs::linkat(new, first, new, name, AtFlags::empty())?);
+        }
+        first_names.insert(stat.id, name.to_owned());
+    }
+    let from = At::new(&dir, source);
+    let old = lower.walk(path.parent().unwrap_or(Path::new("/")))?;
+    let old = match &old {
+        // Only of the same kind: attributes of a directory make no sense on a file.
+        Some(old) if old.stat(source)?.is_some_and(|s| s.kind == stat.kind) => {
+            Some(At::new(old, source))
+        }
+        _ => None,
+    };
+    let xattrs = wanted_xattrs(from, old, &|name, value| view.holds(name, value))?;
+    copy::copy(from, &xattrs, area.new_files(), name)
+}
+
+fn publish(view: &View, lower: &Dir, plan: &Plan, staged: Staged, area: &mut Area) -> Result<()> {
+    let mut touched = BTreeSet::new();
+    let mut done = 0;
+    let mut all = || -> std::result::Result<(), (PathBuf, io::Error)> {
+        for (step, copy) in plan.steps.iter().zip(&staged) {
+            publish_one(view, lower, step, copy.as_deref(), area)
+                .map_err(|error| (step.path.clone(), error))?;
+            done += 1;
+            if step.kind == Kind::Directory && step.action == Action::Write {
+                touched.insert(step.path.clone());
+            }
+            touched.extend(step.path.parent().map(Path::to_owned));
+        }
+        // The times of a directory are those of the running system's, which saw the same changes.
+        for path in touched.iter().rev() {
+            settle(view, lower, path).map_err(|error| (path.clone(), error))?;
+        }
+        Ok(())
+    };
+    all().map_err(|(path, cause)| Error::Partly {
+        object: path.display().to_string(),
+        cause: cause.to_string(),
+        done: plan
+            .steps
+            .iter()
+            .take(done)
+            .map(|s| s.path.clone())
+            .collect(),
+    })
+}
+
+fn publish_one(
+    view: &View,
+    lower: &Dir,
+    step: &Step,
+    copy: Option<&OsStr>,
+    area: &mut Area,
+) -> io::Result<()> {
+    log::debug!("{:?} {}", step.action, step.path.display());
+    let (dir, name) = place(lower, &step.path)?;
+    match (step.action, copy) {
+        (Action::Write, Some(copy)) => area.publish(copy, &dir, name),
+        (Action::Delete, _) => area.retire(&dir, name),
+        _ => {
+            let (merged, _) = place(&view.merged, &step.path)?;
+            let stat = merged.stat(name)?.ok_or(rustix::io::Errno::NOENT)?;
+            let (new, old) = (At::new(&merged, name), At::new(&dir, name));
+            let xattrs = wanted_xattrs(new, Some(old), &|name, value| view.holds(name, value))?;
+            copy::copy_directory_attributes(&stat, &xattrs, &dir, name)
+        }
+    }
+}
+
+/// Gives a directory its times and makes it safe on the disk.
+fn settle(view: &View, lower: &Dir, path: &Path) -> io::Result<()> {
+    let (Some(real), Some(running)) = (lower.walk(path)?, view.merged.walk(path)?) else {
+        return Ok(()); // it was deleted itself
+    };
+    copy::set_own_times(&running.own_stat()?, &real)?;
+    Ok(rustix::fs::fsync(real.as_fd())?)
+}
+
+/// Reads everything back from the disk and compares it with the running system.
+fn verify(view: &View, lower: &Dir, plan: &Plan) -> Result<()> {
+    rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))?;
+    for step in &plan.steps {
+        let wrong = verify_one(view, lower, step)
+            .map_err(Error::system("read back", step.path.display()))?;
+        if let Some(cause) = wrong {
+            return Err(Error::Malformed {
+                object: step.path.display().to_string(),
+                cause,
+                remedy: "the disk may be failing, or a program changes the file all the time: try again, and look at dmesg",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn verify_one(view: &View, lower: &Dir, step: &Step) -> io::Result<Option<String>> {
+    let (dir, name) = place(lower, &step.path)?;
+    let old = dir.stat(name)?;
+    if step.action == Action::Delete {
+        return Ok(old.map(|_| "it is still in the real root".to_owned()));
+    }
+    let Some(old) = old else {
+        return Ok(Some("it is not in the real root".to_owned()));
+    };
+    if old.kind == Kind::File {
+        // From the disk, not from the cache.
+        let file = dir.file(name)?;
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        // a hint
+    }
+    let (merged, _) = place(&view.merged, &step.path)?;
+    let Some(new) = merged.stat(name)? else {
+        return Ok(None); // deleted in the meantime: what was asked for was written
+    };
+    let holds = |name: &OsStr, value: &[u8]| view.holds(name, value);
+    let what = differences(
+        (At::new(&merged, name), &new),
+        (At::new(&dir, name), &old),
+        &holds,
+    )?;
+    let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
+    Ok((!what.is_empty()).then(|| format!("reads back with another {}", words.join(", "))))
+}

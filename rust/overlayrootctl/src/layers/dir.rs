@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+//! Directories by descriptor. No name is ever followed through a symbolic link, so that nothing done to a
+//! tree can leave it (`openat2` would say that in one call; kernels before 5.6 lack it).
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, CWD};
+use rustix::io::Errno;
+use serde::Serialize;
+
+/// A directory that is open.
+#[derive(Debug)]
+pub struct Dir(OwnedFd);
+
+/// Type of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+    /// Named pipe.
+    Fifo,
+    /// Socket.
+    Socket,
+}
+
+/// Attributes of an entry itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Type.
+    pub kind: Kind,
+    /// Permission bits, 07777.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Major and minor number of a device node.
+    pub device: (u32, u32),
+    /// The file's identity: device and inode.
+    pub id: (u64, u64),
+    /// Number of names.
+    pub links: u64,
+    /// Length, bytes.
+    pub size: u64,
+    /// Bytes that are taken.
+    pub used: u64,
+    /// Last access, seconds and nanoseconds.
+    pub accessed: (i64, i64),
+    /// Last change of the contents, seconds and nanoseconds.
+    pub modified: (i64, i64),
+}
+
+/// Extended attributes.
+pub type Xattrs = BTreeMap<OsString, Vec<u8>>;
+
+const OPEN_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+impl Dir {
+    /// Opens a directory of the running system.
+    pub fn open(path: &Path) -> io::Result<Dir> {
+        Ok(Dir(rustix::fs::openat(CWD, path, OPEN_DIR, Mode::empty())?))
+    }
+
+    /// Opens a subdirectory.
+    pub fn dir(&self, name: &OsStr) -> io::Result<Dir> {
+        Ok(Dir(rustix::fs::openat(
+            &self.0,
+            name,
+            OPEN_DIR,
+            Mode::empty(),
+        )?))
+    }
+
+    /// The same directory again.
+    pub fn again(&self) -> io::Result<Dir> {
+        Ok(Dir(self.0.try_clone()?))
+    }
+
+    /// Opens what is below, one component after the other; `None` when one of them is missing or no
+    /// directory. `..` is refused.
+    pub fn walk(&self, path: &Path) -> io::Result<Option<Dir>> {
+        let mut here = self.again()?;
+        for part in path.components() {
+            match part {
+                Component::RootDir | Component::CurDir => {}
+                Component::Normal(name) => match here.dir(name) {
+                    Ok(next) => here = next,
+                    Err(error) if is_absent(&error) => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(Errno::INVAL.into());
+                }
+            }
+        }
+        Ok(Some(here))
+    }
+
+    /// Attributes of an entry; `None` when there is none.
+    pub fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Stat::from_raw(&stat).map(Some),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Attributes of the directory itself.
+    pub fn own_stat(&self) -> io::Result<Stat> {
+        Stat::from_raw(&rustix::fs::fstat(&self.0)?)
+    }
+
+    /// Names in it, sorted.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.0)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Opens a regular file for reading. A pipe or a device that takes its place does not block.
+    pub fn file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
+        Ok(File::from(file))
+    }
+
+    /// Target of a symbolic link.
+    pub fn link(&self, name: &OsStr) -> io::Result<OsString> {
+        let target = rustix::fs::readlinkat(&self.0, name, Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()))
+    }
+
+    /// A path for calls that take no descriptor: extended attributes of an entry, link or not.
+    pub fn path(&self, name: &OsStr) -> PathBuf {
+        let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
+        path.push(name);
+        path
+    }
+
+    /// Extended attributes of an entry; none where the file system has none.
+    pub fn xattrs(&self, name: &OsStr) -> io::Result<Xattrs> {
+        let path = self.path(name);
+        let mut list = vec![0u8; 64 << 10]; // the most that the kernel gives (XATTR_LIST_MAX)
+        let length = match rustix::fs::llistxattr(&path, &mut list[..]) {
+            Ok(length) => length,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let mut found = Xattrs::new();
+        for name in list.get(..length).unwrap_or_default().split(|&b| b == 0) {
+            if name.is_empty() {
+                continue;
+            }
+            let name = OsStr::from_bytes(name);
+            if let Some(value) = xattr(&path, name)? {
+                found.insert(name.to_owned(), value);
+            }
+        }
+        Ok(found)
+    }
+
+    /// One extended attribute of an entry.
+    pub fn xattr(&self, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
+        xattr(&self.path(name), OsStr::new(attribute))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn xattr(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0u8; 64 << 10]; // XATTR_SIZE_MAX
+    match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether an error of opening means that no such directory is there.
+pub fn is_absent(error: &io::Error) -> bool {
+    let absent = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
+    error
+        .raw_os_error()
+        .is_some_and(|number| absent.iter().any(|e| e.raw_os_error() == number))
+}
+
+impl Stat {
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the types differ between architectures
+    fn from_raw(raw: &rustix::fs::Stat) -> io::Result<Stat> {
+        let kind = match FileType::from_raw_mode(raw.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::CharDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::Unknown => return Err(Errno::INVAL.into()),
+        };
+        Ok(Stat {
+            kind,
+            mode: raw.st_mode & 0o7777,
+            uid: raw.st_uid,
+            gid: raw.st_gid,
+            device: (
+                rustix::fs::major(raw.st_rdev as _),
+                rustix::fs::minor(raw.st_rdev as _),
+            ),
+            id: (raw.st_dev as u64, raw.st_ino as u64),
+            links: raw.st_nlink as u64,
+            size: raw.st_size as u64,
+            used: (raw.st_blocks as u64).saturating_mul(512),
+            accessed: (raw.st_atime as i64, raw.st_atime_nsec as i64),
+            modified: (raw.st_mtime as i64, raw.st_mtime_nsec as i64),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_never_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        symlink("/etc", folder.path().join("a/out")).unwrap();
+        symlink("/etc/passwd", folder.path().join("a/file")).unwrap();
+        let top = Dir::open(folder.path()).unwrap();
+        assert!(top.walk(Path::new("/a/b")).unwrap().is_some());
+        assert!(top.walk(Path::new("a/out")).unwrap().is_none());
+        assert!(top.walk(Path::new("a/none/x")).unwrap().is_none());
+        assert!(top.walk(Path::new("a/../..")).is_err());
+        let a = top.dir(OsStr::new("a")).unwrap();
+        assert!(a.file(OsStr::new("file")).is_err());
+        assert_eq!(a.link(OsStr::new("file")).unwrap(), "/etc/passwd");
+        assert_eq!(
+            a.stat(OsStr::new("out")).unwrap().unwrap().kind,
+            Kind::Symlink
+        );
+        assert_eq!(a.stat(OsStr::new("none")).unwrap(), None);
+        assert_eq!(a.names().unwrap(), ["b", "file", "out"]);
+        assert!(a.xattrs(OsStr::new("file")).is_ok());
+    }
+}

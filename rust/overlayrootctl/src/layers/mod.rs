@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+//! The layers below `/`, and what one says about the other.
+
+pub mod changes;
+pub mod compare;
+pub mod copy;
+pub mod dir;
+pub mod marks;
+pub mod view;

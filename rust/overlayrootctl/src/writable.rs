@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT
+//! The real root, writable for a while, in a mount namespace of its own: nobody else can write to it, as
+//! every other mount of it, that below the overlay included, stays read-only.
+//!
+//! What is done there is done by a child process. However that ends, the parent makes the real root
+//! read-only again, or says who keeps it from doing so.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::{self, SigSet, Signal};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::{fork, ForkResult, Pid};
+use rustix::fs::{FlockOperation, Mode, OFlags, CWD};
+use rustix::io::Errno;
+use rustix::mount::{mount_remount, MountFlags};
+use rustix::pipe::PipeFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::holders;
+use crate::layers::view::unshare_mounts;
+use crate::live::{Layers, Live};
+
+/// How often, and after which pauses, read-only is tried again while somebody holds the file system.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long programs that were left behind get to end by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How the child ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Its exit code; 128 and the number of the signal that ended it, as shells have it.
+    pub code: u8,
+    /// Programs that it left behind and that were ended.
+    pub left_behind: Vec<String>,
+    /// What it reported before it ended.
+    failure: Option<Failure>,
+}
+
+/// An error on its way from the child to the parent.
+#[derive(Debug, Serialize, Deserialize)]
+struct Failure {
+    message: String,
+    remedy: String,
+    exit_code: u8,
+}
+
+/// Makes the real root writable, runs `work` in a child process, and makes it read-only again.
+pub fn with_writable_lower(
+    layers: &Layers,
+    purpose: &str,
+    signals: Signals,
+    work: impl FnOnce() -> Result<u8>,
+) -> Result<Ended> {
+    let _lock = Lock::take(layers, purpose)?;
+    unshare_mounts()?;
+    let blocked = block_signals()?;
+    remount(layers, false)?;
+    let ended = in_child(signals, &blocked, work);
+    let (left_behind, again) = (end_companions(), read_only_again(layers));
+    let ended = ended.map(|ended| Ended {
+        left_behind,
+        ..ended
+    });
+    let before = match &ended {
+        Ok(Ended { failure: None, .. }) => None,
+        Ok(Ended {
+            failure: Some(failure),
+            ..
+        }) => Some(failure.message.clone()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Err(holders) = again {
+        return Err(Error::StillWritable {
+            device: layers.lower.source.clone(),
+            holders,
+            before,
+            mounted_at: layers.lower.target.clone(),
+        });
+    }
+    match ended? {
+        Ended {
+            failure: Some(failure),
+            ..
+        } => Err(Error::Reported {
+            message: failure.message,
+            remedy: failure.remedy,
+            exit_code: failure.exit_code,
+        }),
+        ended => Ok(ended),
+    }
+}
+
+/// What signals to this program do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signals {
+    /// They wait until the work is done.
+    Wait,
+    /// They are the child's.
+    PassOn,
+}
+
+/// One at a time.
+struct Lock(#[allow(dead_code)] File); // held until it is dropped
+
+impl Lock {
+    fn take(layers: &Layers, purpose: &str) -> Result<Lock> {
+        // Beside the upper: always there, always writable, root's, and gone with the next boot.
+        let path = PathBuf::from(&layers.ram.target).join("overlayrootctl.lock");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(Error::system("open", path.display()))?;
+        let mut file = File::from(file);
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut who = String::new();
+                let _ = file.read_to_string(&mut who); // for the message only
+                return Err(Error::refused(
+                    format!(
+                        "the real root is in use by overlayrootctl {}",
+                        who.trim_end()
+                    ),
+                    "wait until it is done, or end it",
+                ));
+            }
+            Err(error) => return Err(Error::system("lock", path.display())(error)),
+        }
+        let note = format!("{purpose} (process {})\n", std::process::id());
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(note.as_bytes()));
+        if let Err(error) = written {
+            // A full RAM layer, say: the lock holds without the note.
+            log::debug!("cannot write {}: {error}", path.display());
+        }
+        Ok(Lock(file))
+    }
+}
+
+/// Remounts the file system. Options of this mount do not matter: nobody else sees it.
+fn remount(layers: &Layers, read_only: bool) -> Result<()> {
+    let mut flags = match read_only {
+        true => MountFlags::RDONLY,
+        false => MountFlags::empty(),
+    };
+    // These belong to the file system, and a remount without them would turn them off.
+    for (name, flag) in [
+        ("sync", MountFlags::SYNCHRONOUS),
+        ("lazytime", MountFlags::LAZYTIME),
+    ] {
+        if layers.lower.super_options.split(',').any(|o| o == name) {
+            flags |= flag;
+        }
+    }
+    let operation = match read_only {
+        true => "make read-only",
+        false => "make writable",
+    };
+    mount_remount(layers.lower_path(), flags, "")
+        .map_err(Error::system(operation, &layers.lower.source))
+        .map_err(|e| e.with_remedy("dmesg has the reason of the file system"))
+}
+
+/// Back to read-only, and a look whether it is; otherwise who holds it.
+fn read_only_again(layers: &Layers) -> std::result::Result<(), Vec<String>> {
+    if let Ok(dir) = File::open(layers.lower_path()) {
+        if let Err(error) = rustix::fs::syncfs(dir.as_fd()) {
+            log::error!("cannot sync {}: {error}", layers.lower.source);
+        }
+    }
+    for attempt in 0..TRIES {
+        match remount(layers, true) {
+            Ok(()) => break,
+            Err(error) if attempt + 1 == TRIES => log::debug!("{error}"),
+            Err(_) => {
+                // Names that nobody uses any more may still be cached, with deleted files behind them.
+                let _ = std::fs::write("/proc/sys/vm/drop_caches", "2"); // the next try shows it
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+    let is_read_only = |live: &Live| {
+        let layers = live.layers.as_ref();
+        layers.is_some_and(|l| l.lower.is_file_system_read_only())
+    };
+    match Live::look() {
+        Ok(live) if is_read_only(&live) => Ok(()),
+        _ => {
+            let device = std::fs::metadata(layers.lower_path()).map(|m| m.dev());
+            Err(device.map(holders::writers).unwrap_or_default())
+        }
+    }
+}
+
+fn handled() -> SigSet {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    set
+}
+
+/// Returns the mask from before.
+fn block_signals() -> Result<SigSet> {
+    handled()
+        .thread_swap_mask(signal::SigmaskHow::SIG_BLOCK)
+        .map_err(Error::system("block", "signals"))
+}
+
+fn in_child(signals: Signals, before: &SigSet, work: impl FnOnce() -> Result<u8>) -> Result<Ended> {
+    let (mut from, mut to) = pipe()?;
+    // SAFETY: this program has a single thread.
+    match unsafe { fork() }.map_err(Error::system("start", "a child process"))? {
+        ForkResult::Child => {
+            drop(from);
+            if signals == Signals::PassOn {
+                let _ = before.thread_set_mask(); // it was the mask a moment ago
+            }
+            let code = match work() {
+                Ok(code) => code,
+                Err(error) => {
+                    let failure = Failure {
+                        message: error.to_string(),
+                        remedy: error.remedy().to_owned(),
+                        exit_code: error.exit_code(),
+                    };
+                    // Without it the exit code says as much.
+                    let _ = serde_json::to_writer(&mut to, &failure);
+                    error.exit_code()
+                }
+            };
+            std::process::exit(i32::from(code))
+        }
+        ForkResult::Parent { child } => {
+            drop(to);
+            let mut report = Vec::new();
+            // Ends when the child ends, or when it becomes another program.
+            let _ = from.read_to_end(&mut report); // then there is no report
+            let code = wait(child, signals)?;
+            Ok(Ended {
+                code,
+                left_behind: Vec::new(),
+                failure: serde_json::from_slice(&report).ok(),
+            })
+        }
+    }
+}
+
+fn pipe() -> Result<(File, File)> {
+    let (from, to) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make", "a pipe"))?;
+    Ok((File::from(from), File::from(to)))
+}
+
+fn wait(child: Pid, signals: Signals) -> Result<u8> {
+    let what = || Error::system("wait for", format!("process {child}"));
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(what())? {
+            WaitStatus::Exited(_, code) => return Ok(code as u8),
+            WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as u8),
+            _ => {}
+        }
+        match handled().wait().map_err(what())? {
+            // The terminal sends these to the child as well.
+            Signal::SIGCHLD | Signal::SIGINT | Signal::SIGQUIT => {}
+            other if signals == Signals::PassOn => {
+                let _ = signal::kill(child, other); // it may have ended just now
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Ends what is still in our namespace: it could write to the real root.
+fn end_companions() -> Vec<String> {
+    let mut names = Vec::new();
+    let mut waited = Duration::ZERO;
+    let mut how = Signal::SIGTERM;
+    loop {
+        let there = holders::companions();
+        if there.is_empty() || waited > GRACE * 3 {
+            return names;
+        }
+        if waited.is_zero() || (waited > GRACE && how == Signal::SIGTERM) {
+            if !waited.is_zero() {
+                how = Signal::SIGKILL;
+            }
+            for (pid, name) in &there {
+                if how == Signal::SIGTERM {
+                    names.push(format!("{name} (process {pid})"));
+                }
+                let _ = signal::kill(Pid::from_raw(*pid), how); // it may have ended just now
+            }
+        }
+        std::thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
+}
+
+impl Ended {
+    /// Says on standard error what was left behind and ended.
+    pub fn warn(&self) {
+        for name in &self.left_behind {
+            log::warn!("{name} was left behind with the real root open, and was ended");
+        }
+    }
+}
