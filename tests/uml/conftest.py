@@ -5,6 +5,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 
+import ctlboard
 import pytest
 import uml
 
@@ -106,6 +107,18 @@ def rig(cache: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("m")
     yield Rig(folder, cache)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ctl_disk(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A root with the command-line tool on it, to copy."""
+    return uml.disk(tmp_path_factory.mktemp("ctl") / "ctl.img", change=ctlboard.system, size=32)
+
+
+@pytest.fixture
+def board(rig: Rig, ctl_disk: pathlib.Path) -> ctlboard.Board:
+    """A fresh board with the tool."""
+    return ctlboard.Board(rig, ctl_disk)
 
 
 @pytest.hookimpl(wrapper=True)

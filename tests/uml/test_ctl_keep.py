@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MIT
+"""The command-line tool: changes that are kept, undone, and made in the real root itself."""
+
+import json
+
+import pytest
+import uml
+from ctlboard import Board, changes, system
+
+# What there is of every kind; run in the first boot.
+CHANGE = """
+echo new > /etc/new; chmod 640 /etc/new; chown 7:8 /etc/new; touch -d '2002-02-02 02:02:02' /etc/new
+sed -i s/two/zwei/ /etc/text
+rm /etc/keep
+rm -r /etc/gone.d
+chmod 4755 /etc/mode
+ln -sf /elsewhere /etc/link
+rm -r /etc/conf.d; mkdir -m 700 /etc/conf.d; echo A > /etc/conf.d/a
+mkdir -p /opt/deep/er; echo deep > /opt/deep/er/file
+echo one > /data/one; ln /data/one /data/two
+mkfifo -m 600 /data/fifo; mknod -m 622 /data/null c 1 3
+dd if=/dev/zero of=/data/sparse bs=1 count=1 seek=3M 2>/dev/null
+"""
+# What is there afterwards, in words that do not depend on the layer.
+LOOK = """
+look() {
+    cd $1
+    ls -ln etc opt/deep/er data | grep -v -e '^total' -e ' fstab$' -e '^d'
+    for f in etc/new etc/text etc/conf.d/a opt/deep/er/file data/one data/two; do echo "$f: $(cat $f)"; done
+    stat -c '%n %a %u %g %F %t %T' etc/conf.d opt opt/deep data/*
+    stat -c '%n %h' data/one data/two
+    [ "$(stat -c %b data/sparse)" -lt 64 ] && echo sparse
+    [ data/one -ef data/two ] && echo linked
+    cd /
+}
+"""
+
+
+def test_commit_all_is_what_the_next_boot_has(board: Board) -> None:
+    first = board.run(
+        f"""{CHANGE}{LOOK}
+        ctl dry commit --all --dry-run
+        ctl dry_diff diff --json
+        ctl commit --json commit --all
+        ctl diff diff --json
+        ctl again commit --all
+        ctl status status --check
+        look / > /tmp/look; cat /tmp/look
+        echo '<<look'; look /; echo '>>0'
+        echo '<<real'; look /mnt/root-RO; echo '>>0'
+        """
+    )
+    assert first["dry"][0] == 0 and "would keep /etc/new" in first["dry"][1]
+    assert len(changes(first["dry_diff"])) > 10
+    code, text = first["commit"]
+    assert code == 0, text
+    committed = {c["path"]: c["action"] for c in json.loads(text)["committed"]}
+    assert committed["/etc/keep"] == committed["/etc/gone.d"] == committed["/etc/conf.d/b"] == "delete"
+    assert committed["/etc/conf.d"] == "attributes"
+    assert committed["/opt/deep/er/file"] == "write"
+    assert changes(first["diff"]) == {}
+    assert "Nothing is to be kept" in first["again"][1]
+    assert first["status"][0] == 0
+    assert first["look"][1] == first["real"][1]
+    assert "sparse" in first["look"][1] and "linked" in first["look"][1]
+    # The machine was switched off without unmounting anything: the file system is clean all the same.
+    uml.run("e2fsck", "-fn", board.disk)
+
+    second = board.run(
+        f"""{LOOK}
+        echo '<<look'; look /; echo '>>0'
+        ctl diff diff --json
+        ls -A /.overlayroot > /etc/there
+        ctl next commit /etc/there
+        echo '<<area'; ls -A /mnt/root-RO/.overlayroot; echo '>>0'
+        """
+    )
+    assert second["look"][1] == first["look"][1]
+    assert changes(second["diff"]) == {}
+    assert second["next"][0] == 0
+    # What the first boot had replaced is gone, and nothing of this boot was replaced.
+    assert "No such file" in second["area"][1]
+
+
+def test_commit_chosen_paths(board: Board) -> None:
+    found = board.run(
+        f"""{CHANGE}
+        ctl one commit /etc/text /opt/deep/er/file /etc/gone.d
+        ctl same commit /etc/busy /etc/fstab
+        ctl none commit /etc/nothing
+        ctl away commit /proc/version
+        ctl diff diff --json
+        cat /mnt/root-RO/etc/text /mnt/root-RO/opt/deep/er/file
+        """
+    )
+    assert found["one"][0] == 0, found["one"]
+    assert found["same"][0] == 3, found["same"]
+    assert found["none"][0] == 3 and "neither in the running system" in found["none"][1]
+    assert found["away"][0] == 3 and "another file system" in found["away"][1]
+    left = changes(found["diff"])
+    assert not {"/etc/text", "/opt/deep/er/file", "/opt", "/etc/gone.d"} & set(left)
+    assert "/etc/new" in left and "/etc/keep" in left
+
+
+def test_commit_of_a_file_in_use(board: Board) -> None:
+    """Programs that use what is replaced or deleted do not keep the real root writable."""
+    found = board.run(
+        """
+        exec 4< /etc/text 5< /etc/keep
+        (exec 6>> /data/a; sleep 100) &
+        sleep 1
+        echo changed > /etc/text; rm /etc/keep; echo more >> /data/a
+        ctl commit commit /etc/text /etc/keep /data/a
+        ctl status status --check
+        cat <&5
+        """
+    )
+    assert found["commit"][0] == 0, found["commit"]
+    assert "read-only again" in found["commit"][1]
+    assert found["status"][0] == 0
+    uml.run("e2fsck", "-fn", board.disk)
+
+
+def test_commit_over_types(board: Board) -> None:
+    found = board.run(
+        """
+        rm -r /etc/gone.d; echo file > /etc/gone.d
+        rm /etc/keep; mkdir -p /etc/keep/deep; echo x > /etc/keep/deep/x
+        rm /etc/link; mkfifo /etc/link
+        ctl commit commit /etc/gone.d /etc/keep /etc/link
+        ctl diff diff --json
+        ls -l /mnt/root-RO/etc
+        """
+    )
+    assert found["commit"][0] == 0, found["commit"]
+    assert changes(found["diff"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("fstype", "reason"), [("squashfs", "is squashfs, which cannot be written"), ("erofs", "is erofs")]
+)
+def test_commit_is_refused_by_formats(board: Board, fstype: str, reason: str) -> None:
+    board.disk = uml.disk(board.rig.folder / "ro.img", fstype, change=system)
+    initrd = board.rig.initramfs(modules=["overlay", fstype])
+    found = board.run(
+        "echo x > /etc/x\nctl commit commit /etc/x\nctl edit edit -- true", "root=/dev/ubda", initrd=initrd
+    )
+    assert found["commit"][0] == 3 and reason in found["commit"][1], found
+    assert found["edit"][0] == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "reason"),
+    [
+        ("dd if=/dev/zero of=/big bs=1M count=40 2>/dev/null", "", "bytes are needed"),
+        ("for i in $(seq 9000); do > /data/f$i; done", "", "inodes are needed"),
+        ("echo x > /etc/x", "ofs-lock=yes", "is locked against writing"),
+        ("echo 'tmpfs /x tmpfs defaults 0 0' >> /etc/fstab", "", "/etc/fstab is the init's copy"),
+    ],
+    ids=["bytes", "inodes", "locked", "fstab"],
+)
+def test_commit_is_refused(board: Board, script: str, line: str, reason: str) -> None:
+    """Before anything was written."""
+    before = uml.sha256(board.disk)
+    paths = "/etc/fstab" if "fstab" in script else "--all"
+    found = board.run(f"{script}\nctl commit commit {paths}", f"root=/dev/ubda ofs-size=64M {line}")
+    assert found["commit"][0] == 3, found["commit"]
+    assert reason in found["commit"][1]
+    assert uml.sha256(board.disk) == before
+
+
+def test_commit_on_a_writable_boot_is_refused(board: Board) -> None:
+    found = board.run("ctl commit commit /etc/x", "root=/dev/ubda overlayfs=no")
+    assert found["commit"][0] == 3 and "/ is no overlay" in found["commit"][1]
+
+
+def test_links_do_not_lead_out(board: Board) -> None:
+    """A directory of the running system that is a link in the real root is not followed."""
+    found = board.run(
+        """
+        rm /way; mkdir /way; echo x > /way/text
+        ctl part commit /way/text
+        ctl whole commit /way
+        cat /mnt/root-RO/etc/text
+        ls -l /mnt/root-RO/way
+        """
+    )
+    assert found["part"][0] == 3 and "/way is no directory in the real root" in found["part"][1]
+    assert found["whole"][0] == 0, found["whole"]
+    assert "two" in found["whole"][1] or "two" in board.boot.script
+
+
+def test_revert(board: Board) -> None:
+    found = board.run(
+        f"""{CHANGE}
+        ctl revert revert --json /etc /data /opt
+        ctl diff diff --json
+        ctl root revert /
+        cat /etc/text /etc/gone.d/deep/file
+        """
+    )
+    code, text = found["revert"]
+    assert code == 0, text
+    assert "/etc/new" in json.loads(text)["reverted"]
+    assert changes(found["diff"]) == {}
+    assert found["root"][0] == 3 and "reboot" in found["root"][1]
+
+
+def test_revert_without_room(board: Board) -> None:
+    found = board.run(
+        """
+        rm /data/a
+        dd if=/dev/zero of=/fill bs=4k 2>/dev/null
+        ctl revert revert /data/a
+        ls /data
+        """
+    )
+    assert found["revert"][0] == 3 and "of the RAM layer" in found["revert"][1], found
+
+
+def test_edit(board: Board) -> None:
+    found = board.run(
+        """
+        echo nameserver 192.0.2.1 > /etc/resolv.conf
+        ctl edit edit -- /bin/busybox sh -c '
+            echo edited > /etc/edited; rm /etc/keep; echo $OVERLAYROOT_EDIT
+            echo t > /tmp/t; test -b /dev/ubda && test -d /proc/1 && test -d /sys/block && echo furnished'
+        ctl code edit -- /bin/busybox sh -c 'exit 37'
+        ctl killed edit -- /bin/busybox sh -c 'kill -9 $$'
+        ctl absent edit -- /bin/nothing
+        ctl left edit -- /bin/busybox sh -c 'busybox sleep 1000 >> /etc/left & busybox sleep 1'
+        ctl status status --check
+        ls /mnt/root-RO/tmp
+        """
+    )
+    assert found["edit"] == (0, "1\nfurnished\n")
+    assert found["code"][0] == 37
+    assert found["killed"][0] == 137
+    assert found["absent"][0] == 1 and "cannot run /bin/nothing" in found["absent"][1]
+    code, text = found["left"]
+    assert code == 0 and "sleep 1000 (process " in text and "was ended" in text, text
+    assert found["status"][0] == 0
+    uml.run("e2fsck", "-fn", board.disk)
+    second = board.run("cat /etc/edited; ls /etc/keep /tmp")
+    assert second == {} and "edited" in board.boot.script and "keep: No such file" in board.boot.script
+
+
+def test_edit_is_locked(board: Board) -> None:
+    found = board.run(
+        """
+        overlayrootctl edit -- /bin/busybox sleep 3 &
+        sleep 1
+        echo x > /etc/x
+        ctl commit commit /etc/x
+        ctl edit edit -- /bin/true
+        wait
+        ctl later commit /etc/x
+        """
+    )
+    assert found["commit"][0] == 3 and "in use by overlayrootctl edit (process " in found["commit"][1]
+    assert found["edit"][0] == 3
+    assert found["later"][0] == 0, found["later"]
+
+
+def test_edit_that_cannot_be_ended(board: Board) -> None:
+    """Somebody outside holds the real root: it is said loudly, and who."""
+    found = board.run(
+        """
+        ctl edit edit -- /bin/busybox sh -c '
+            busybox unshare -m busybox sh -c "exec 7>>/etc/held; exec busybox sleep 1000" & busybox sleep 2'
+        ctl status status --check
+        """
+    )
+    code, text = found["edit"]
+    assert code == 4 and "STILL WRITABLE" in text, text
+    assert "sleep 1000 (process " in text and "/etc/held is open for writing" in text
+    assert found["status"][0] == 1 and "which is open for writing" in found["status"][1]
+
+
+def test_plan(board: Board) -> None:
+    found = board.run(
+        """
+        ctl now plan
+        ctl other plan --json --cmdline 'root=/dev/ubda overlayfs=no'
+        ctl none plan --cmdline 'root=/dev/nothing'
+        """
+    )
+    code, text = found["now"]
+    assert code == 0, text
+    assert "mount root on /mnt/root-RO: ext4 /dev/ubda ro (device read-only)" in text
+    assert "mount tmpfs on /mnt/root-RW: mode=0755,size=67108864" in text
+    plan = json.loads(found["other"][1])
+    assert (plan["wanted"], plan["first"]) == ("writable", "writable")
+    assert found["none"][0] == 1 and "absent after 0 s" in found["none"][1]
+    # It is the plan that was carried out at this boot.
+    steps = [step["step"] for step in board.boot.report["steps"]]
+    planned = text.split("if that fails:")[0].splitlines()[1:]
+    # The report says which of several ways it was.
+    planned = [line for line in planned if not line.startswith(("mount root on", "mount overlay on"))]
+    assert len(planned) >= 6 and set(planned) <= set(steps), (planned, steps)
