@@ -144,10 +144,10 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
 def test_boundarys_u_boot_names_the_device_tree(board: BoardStrategy) -> None:
     """Its variables say which processor and board it runs on; here they name a file that is not there."""
     board.transition(Status.uboot)
-    for name, value in (("fdt_file", ""), ("fdtfile", ""), ("imx_cpu", "6SX"), ("board", "nitrogen6sx")):
+    for name, value in (("fdt_file", ""), ("fdtfile", ""), ("imx_cpu", "7D"), ("board", "nitrogen7")):
         board.uboot.run_check(f"setenv {name} {value}")
     board.uboot.boot()
-    board.console.expect("ERROR: no imx6sx-nitrogen6sx.dtb on mmc", timeout=300)
+    board.console.expect("ERROR: no imx7d-nitrogen7.dtb on mmc", timeout=300)
     board.console.expect("=> ", timeout=300)
     board.cut_power()
 
