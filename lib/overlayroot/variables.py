@@ -15,6 +15,8 @@ CHOICES = {
     "OVERLAYROOT_BOOT": ("script", "bundle"),
     "OVERLAYROOT_UBOOT_ENV": ("0", "1"),
     "OVERLAYROOT_VERITY": ("0", "1"),
+    "OVERLAYROOT_KERNEL_MODULES": ("0", "1"),
+    "OVERLAYROOT_KERNEL_OLD": ("0", "1"),
 }
 
 # Regular expression and its meaning, for the rest.

@@ -141,6 +141,10 @@ def test_the_initramfs_holds_nothing_else() -> None:
     [
         ({"OVERLAYROOT_SIZ": "1"}, "OVERLAYROOT_SIZ is no variable of meta-overlayroot"),
         ({"OVERLAYROOT_ROOTFS": "xfs"}, 'OVERLAYROOT_ROOTFS = "xfs" cannot be used'),
+        (
+            {"OVERLAYROOT_KERNEL_MODULES": "yes"},
+            'OVERLAYROOT_KERNEL_MODULES = "yes" cannot be used; accepted: 0, 1',
+        ),
         ({"OVERLAYROOT_DATA_SIZE": "1G"}, 'OVERLAYROOT_DATA_SIZE = "1G" cannot be used'),
         ({"OVERLAYROOT_DISK_SIGNATURE": "0"}, 'OVERLAYROOT_DISK_SIGNATURE = "0" cannot be used'),
     ],
