@@ -96,7 +96,7 @@ python overlayroot_check_rootfs() {
     root = d.getVar("OVERLAYROOT_ROOT")
     messages = overlayroot.checks.rootfs(d.getVar("IMAGE_ROOTFS"), {root, "/dev/root", "LABEL=rootfs"})
     if messages:
-        raise oe.utils.ImageQAFailed("\n".join(messages), "overlayroot_check_rootfs")
+        bb.fatal("\n".join(messages))
 }
 
 python overlayroot_check_kernel() {
@@ -104,16 +104,13 @@ python overlayroot_check_kernel() {
 
     config = d.getVar("OVERLAYROOT_KERNEL_CONFIG")
     if not os.path.exists(config):
-        raise oe.utils.ImageQAFailed(
+        bb.fatal(
             "%s is missing, so nobody knows whether the kernel can protect the root. A bbappend of %s has to require "
             "recipes-kernel/linux/overlayroot-kernel.inc (docs/integrate.md), or OVERLAYROOT_KERNEL_CONFIG has to name "
-            "the final .config." % (config, d.getVar("PREFERRED_PROVIDER_virtual/kernel") or "the kernel recipe"),
-            "overlayroot_check_kernel")
+            "the final .config." % (config, d.getVar("PREFERRED_PROVIDER_virtual/kernel") or "the kernel recipe"))
     lacks = overlayroot.checks.kernel(config, d)
     if lacks:
-        raise oe.utils.ImageQAFailed(
-            "The kernel could not protect the root. %s lacks:\n  %s" % (config, "\n  ".join(lacks)),
-            "overlayroot_check_kernel")
+        bb.fatal("The kernel could not protect the root. %s lacks:\n  %s" % (config, "\n  ".join(lacks)))
 }
 do_image_qa[depends] += "virtual/kernel:do_deploy"
 

@@ -27,7 +27,8 @@ IMAGE_ROOTFS_EXTRA_SPACE = "0"
 # The kernel is built with this image when it is bundled: it must not wait for the kernel then.
 KERNELDEPMODDEPEND = "${@'virtual/kernel:do_packagedata' if d.getVar('OVERLAYROOT_INITRAMFS_MODULES') else ''}"
 
-ROOTFS_POSTPROCESS_COMMAND += "overlayroot_initramfs_modules overlayroot_initramfs_trim"
+# Not in do_rootfs: it runs depmod last, and reads the package manager's files until then.
+IMAGE_PREPROCESS_COMMAND += "overlayroot_initramfs_modules overlayroot_initramfs_trim"
 
 # The list that the init loads, in order.
 python overlayroot_initramfs_modules() {
@@ -49,4 +50,6 @@ overlayroot_initramfs_trim() {
         -o -path ./lib -o -path ./lib/modules -o -path './lib/modules/*' \
         -o -path ./usr -o -path ./usr/lib -o -path ./usr/lib/modules -o -path './usr/lib/modules/*' \) -o -print0 |
         sort -rz | xargs -0 -r rm -rf
+    # Of the modules only themselves: lists of them are for modprobe.
+    find . -path '*/lib/modules/*' -type f ! -name '*.ko*' -delete
 }
