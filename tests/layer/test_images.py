@@ -3,9 +3,11 @@
 
 import pathlib
 
+import bb.build
 import bb.data_smart
 import bitbake
 import pytest
+from overlayroot import kconfig
 
 IMAGES = bitbake.TOP / "recipes-core/images"
 RUST = bitbake.TOP / "recipes-core/overlayroot"
@@ -119,6 +121,27 @@ def test_checks_are_wired_up() -> None:
         [bitbake.TOP / "recipes-kernel/linux/linux-yocto_%.bbappend"],
     ).getVar("do_deploy")
     assert d.getVar("OVERLAYROOT_KERNEL_CONFIG").rpartition("/")[2] in deployed
+
+
+def test_kernel_of_an_image_is_checked(tmp_path: pathlib.Path, errors: list[str]) -> None:
+    config = tmp_path / "overlayroot-kernel-nitrogen6x.config"
+
+    def check(**variables: str) -> None:
+        d = minimal(WORKDIR=str(tmp_path), OVERLAYROOT_KERNEL_CONFIG=str(config), **variables)
+        bb.build.exec_func("overlayroot_check_kernel", d)
+
+    with pytest.raises(bb.BBHandledException):
+        check()
+    assert "is missing, so nobody knows whether the kernel can protect the root" in errors.pop()
+    requests = kconfig.read_fragment(kconfig.fragments_folder() / "overlayroot.cfg")
+    lines = [f"CONFIG_{request.symbol}={request.value}" for request in requests]
+    config.write_text("\n".join(["# Linux/arm 6.1.22 Kernel Configuration", *lines]))
+    check()
+    assert errors == []
+    # The image has another root than the kernel was configured for.
+    with pytest.raises(bb.BBHandledException):
+        check(OVERLAYROOT_ROOTFS="squashfs")
+    assert "\n  CONFIG_SQUASHFS=y (overlayroot-squashfs.cfg): is not set" in errors.pop()
 
 
 def test_the_initramfs_holds_nothing_else() -> None:
