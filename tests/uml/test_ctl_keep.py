@@ -2,10 +2,12 @@
 """The command-line tool: changes that are kept, undone, and made in the real root itself."""
 
 import json
+import pathlib
 
 import pytest
 import uml
-from ctlboard import Board, changes, system
+from conftest import Rig
+from ctlboard import RUN, Board, changes, outputs, system
 
 # What there is of every kind; run in the first boot.
 CHANGE = """
@@ -119,6 +121,35 @@ def test_commit_of_a_file_in_use(board: Board) -> None:
     assert "read-only again" in found["commit"][1]
     assert found["status"][0] == 0
     uml.run("e2fsck", "-fn", board.disk)
+
+
+@pytest.mark.parametrize(
+    ("fstype", "options"), [("ext3", ("-I", "128")), ("ext2", ())], ids=["ext3-whole-seconds", "ext2"]
+)
+def test_commit_on_older_formats(board: Board, fstype: str, options: tuple[str, ...]) -> None:
+    board.disk = uml.disk(board.rig.folder / "old.img", fstype, change=system, size=32, options=options)
+    found = board.run(f"{CHANGE}\nctl commit commit --all\nctl diff diff --json")
+    assert found["commit"][0] == 0, found["commit"]
+    assert ("has no journal" in found["commit"][1]) == (fstype == "ext2")
+    assert changes(found["diff"]) == {}
+    uml.run("e2fsck", "-fn", board.disk)
+
+
+def test_commit_while_a_log_is_written(board: Board) -> None:
+    """A file that grows all the time is kept as it was at one moment."""
+    found = board.run(
+        """
+        (n=0; while true; do n=$((n+1)); echo line $n >> /data/log; usleep 30000; done) &
+        sleep 1
+        ctl commit commit /data
+        ctl status status --check
+        kill $!
+        tail -n 1 /mnt/root-RO/data/log
+        """
+    )
+    assert found["commit"][0] == 0, found["commit"]
+    assert found["status"][0] == 0
+    assert board.boot.script.splitlines()[-1].startswith("line ")
 
 
 def test_commit_over_types(board: Board) -> None:
@@ -298,3 +329,64 @@ def test_plan(board: Board) -> None:
     # The report says which of several ways it was.
     planned = [line for line in planned if not line.startswith(("mount root on", "mount overlay on"))]
     assert len(planned) >= 6 and set(planned) <= set(steps), (planned, steps)
+
+
+STACK = """
+mkdir -p /stack /mnt/root-RO /mnt/root-RW
+mount -t ext4 -o ro /dev/ubdb /mnt/root-RO
+mount -t tmpfs -o mode=755 ram /mnt/root-RW
+mkdir /mnt/root-RW/upper /mnt/root-RW/work
+options=lowerdir=/mnt/root-RO,upperdir=/mnt/root-RW/upper,workdir=/mnt/root-RW/work
+mount -t overlay -o $options,redirect_dir=on,metacopy=on over /stack
+mount --move /mnt/root-RO /stack/mnt/root-RO
+mount --move /mnt/root-RW /stack/mnt/root-RW
+for d in dev proc sys; do mount --bind /$d /stack/$d; done
+"""
+
+
+def layers(folder: pathlib.Path) -> None:
+    """The system of the tool's tests, and where its layers go."""
+    system(folder)
+    for name in ("mnt/root-RO", "mnt/root-RW", "stack"):
+        (folder / name).mkdir()
+    (folder / "data/dir/sub").mkdir(parents=True)
+    (folder / "data/dir/file").write_text("in a directory\n")
+    (folder / "data/dir/sub/deep").write_text("deep\n")
+
+
+def test_renames_and_metadata_only(rig: Rig) -> None:
+    """A kernel that records renames and copies attributes alone."""
+    lower = rig.root("lower.img", change=layers, size=32)
+    outer = rig.root("outer.img", change=layers, size=32)
+    boot = rig.boot(
+        "root=/dev/ubda overlayfs=no",
+        [outer, lower],
+        script=f"""{STACK}
+        chroot /stack /bin/busybox sh -c '{RUN}
+        mv /data/dir /data/moved; echo more > /data/moved/more; echo changed > /data/moved/file
+        chmod 600 /data/a
+        ctl diff diff --json
+        ctl moved commit /data/moved /data/a
+        ctl source commit /data/dir
+        ctl all commit --all
+        ctl after diff --json
+        cat /data/moved/sub/deep
+        '""",
+        memory=128,
+    )
+    found = outputs(boot.script)
+    listed = changes(found["diff"])
+    assert listed["/data/moved"]["change"] == "renamed" and listed["/data/moved"]["from"] == "/data/dir"
+    assert listed["/data/moved/file"]["change"] == "changed"
+    assert listed["/data/moved/more"]["change"] == "added"
+    assert "/data/moved/sub" not in listed
+    assert listed["/data/dir"]["change"] == "deleted"
+    assert (listed["/data/a"]["what"], listed["/data/a"]["metadata_only"]) == (["mode"], True)
+    assert found["moved"][0] == 0, found["moved"]
+    assert found["source"][0] == 3 and "was renamed to /data/moved" in found["source"][1]
+    assert found["all"][0] == 0 and "left out /data/dir: was renamed" in found["all"][1]
+    # The next boot has it all; the old place stays until then.
+    script = "cd /data; cat moved/file moved/more moved/sub/deep a; stat -c %a a"
+    second = rig.boot("root=/dev/ubda", [lower], script=script)
+    assert second.script.splitlines() == ["changed", "more", "deep", "data a", "600"]
+    uml.run("e2fsck", "-fn", lower)

@@ -39,12 +39,23 @@ pub struct Ended {
     pub code: u8,
     /// Programs that it left behind and that were ended.
     pub left_behind: Vec<String>,
-    /// What it reported before it ended.
+    /// What it has to say, JSON; empty when nothing.
+    pub report: Vec<u8>,
     failure: Option<Failure>,
+}
+
+/// What the work came to.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Exit code.
+    pub code: u8,
+    /// What the parent is to know, JSON.
+    pub report: Vec<u8>,
 }
 
 /// An error on its way from the child to the parent.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Failure {
     message: String,
     remedy: String,
@@ -56,7 +67,7 @@ pub fn with_writable_lower(
     layers: &Layers,
     purpose: &str,
     signals: Signals,
-    work: impl FnOnce() -> Result<u8>,
+    work: impl FnOnce() -> Result<Done>,
 ) -> Result<Ended> {
     let _lock = Lock::take(layers, purpose)?;
     unshare_mounts()?;
@@ -221,7 +232,11 @@ fn block_signals() -> Result<SigSet> {
         .map_err(Error::system("block", "signals"))
 }
 
-fn in_child(signals: Signals, before: &SigSet, work: impl FnOnce() -> Result<u8>) -> Result<Ended> {
+fn in_child(
+    signals: Signals,
+    before: &SigSet,
+    work: impl FnOnce() -> Result<Done>,
+) -> Result<Ended> {
     let (mut from, mut to) = pipe()?;
     // SAFETY: this program has a single thread.
     match unsafe { fork() }.map_err(Error::system("start", "a child process"))? {
@@ -230,19 +245,20 @@ fn in_child(signals: Signals, before: &SigSet, work: impl FnOnce() -> Result<u8>
             if signals == Signals::PassOn {
                 let _ = before.thread_set_mask(); // it was the mask a moment ago
             }
-            let code = match work() {
-                Ok(code) => code,
+            let (message, code) = match work() {
+                Ok(done) => (done.report, done.code),
                 Err(error) => {
                     let failure = Failure {
                         message: error.to_string(),
                         remedy: error.remedy().to_owned(),
                         exit_code: error.exit_code(),
                     };
-                    // Without it the exit code says as much.
-                    let _ = serde_json::to_writer(&mut to, &failure);
-                    error.exit_code()
+                    let message = serde_json::to_vec(&failure).unwrap_or_default();
+                    (message, error.exit_code())
                 }
             };
+            // Without it the exit code says as much.
+            let _ = to.write_all(&message);
             std::process::exit(i32::from(code))
         }
         ForkResult::Parent { child } => {
@@ -255,6 +271,7 @@ fn in_child(signals: Signals, before: &SigSet, work: impl FnOnce() -> Result<u8>
                 code,
                 left_behind: Vec::new(),
                 failure: serde_json::from_slice(&report).ok(),
+                report,
             })
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::exit;
@@ -16,7 +16,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
-use crate::writable::{with_writable_lower, Signals};
+use crate::writable::{with_writable_lower, Done, Signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -24,6 +24,9 @@ pub const ENTRY: super::Entry = super::Entry {
     define,
     run,
 };
+
+/// File systems where a rename and what it names may reach the disk in any order.
+const NO_JOURNAL: [&str; 2] = ["ext2", "vfat"];
 
 fn define() -> Command {
     Command::new("commit")
@@ -56,7 +59,7 @@ fn define() -> Command {
 }
 
 /// What was done; field names are those of the JSON.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Outcome {
     committed: Vec<Committed>,
     skipped: Vec<Skipped>,
@@ -64,14 +67,16 @@ struct Outcome {
     dry_run: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Committed {
+    #[serde(serialize_with = "crate::text::lossy")]
     path: PathBuf,
     action: Action,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Skipped {
+    #[serde(serialize_with = "crate::text::lossy")]
     path: PathBuf,
     reason: String,
 }
@@ -90,23 +95,33 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     };
     can_be_opened(layers)?;
     let plan = plan(layers, &paths, all)?;
-    let outcome = outcome(&plan, matches.get_flag("dry-run"));
+    let mut outcome = outcome(&plan, matches.get_flag("dry-run"));
     if !outcome.dry_run && !plan.steps.is_empty() {
-        with_writable_lower(layers, "commit", Signals::Wait, || {
+        if NO_JOURNAL.contains(&&*layers.lower.fstype) {
+            log::warn!(
+                "{} is {}, which has no journal: a cut while this runs may damage it",
+                layers.lower.source,
+                layers.lower.fstype
+            );
+        }
+        let ended = with_writable_lower(layers, "commit", Signals::Wait, || {
             // Opened in the namespace where the lower is writable; changes until now are seen, too.
             let view = View::open(layers)?;
             let plan = Plan::make(&view, &paths, all)?;
             plan.fits(&view.lower, &layers.lower.source)?;
             writing::write(&view, &view.lower, &plan)?;
-            Ok(exit::DONE)
-        })
-        .and_then(|ended| match ended.code {
-            exit::DONE => Ok(()),
-            code => Err(Error::Reported {
-                message: format!("the writing process ended with {code}; each file is as it was or as it is to be"),
-                remedy: "look at dmesg (out of memory?), then commit again".to_owned(),
-                exit_code: exit::FAILED,
-            }),
+            Ok(Done {
+                code: exit::DONE,
+                report: serde_json::to_vec(&self::outcome(&plan, false)).unwrap_or_default(),
+            })
+        })?;
+        outcome = serde_json::from_slice(&ended.report).map_err(|_| Error::Reported {
+            message: format!(
+                "the writing process ended with {}; each file is as it was or as it is to be",
+                ended.code
+            ),
+            remedy: "look at dmesg (out of memory?), then commit again".to_owned(),
+            exit_code: exit::FAILED,
         })?;
     }
     output.print(&outcome, |out| text(&outcome, output, out))?;

@@ -16,7 +16,7 @@ use crate::layers::dir::Dir;
 use crate::live::{Layers, Live};
 use crate::output::Output;
 use crate::privilege::need_root;
-use crate::writable::{with_writable_lower, Signals};
+use crate::writable::{with_writable_lower, Done, Signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -79,7 +79,7 @@ fn shell(lower: &Path) -> OsString {
 }
 
 /// Becomes the command; returns only when that fails.
-fn enter(layers: &Layers, words: &[OsString]) -> Result<u8> {
+fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
     let lower = layers.lower_path();
     let tree = Dir::open(lower).map_err(Error::system("open", lower.display()))?;
     Area::tidy(&tree)?;

@@ -51,7 +51,9 @@ fn define() -> Command {
 /// What was done; field names are those of the JSON.
 #[derive(Serialize)]
 struct Outcome {
+    #[serde(serialize_with = "crate::text::lossy_list")]
     reverted: Vec<PathBuf>,
+    #[serde(serialize_with = "crate::text::lossy_list")]
     unchanged: Vec<PathBuf>,
 }
 
@@ -193,14 +195,14 @@ fn revert(view: &View, change: &Change) -> io::Result<()> {
             let (lower, _) = place(&view.lower, &change.path)?.ok_or_else(gone)?;
             let stat = lower.stat(name)?.ok_or_else(gone)?;
             let xattrs = xattrs(view, &lower, name)?;
-            return copy::copy_directory_attributes(&stat, &xattrs, &merged, name);
+            copy::copy_directory_attributes(&stat, &xattrs, &merged, name)?;
+            return Ok(());
         }
         How::Changed { .. } | How::Deleted => {}
     }
     let (lower, _) = place(&view.lower, &change.path)?.ok_or_else(gone)?;
     // Beside it, so that programs find either the one or the other.
-    let mut temporary = OsString::from(".overlayrootctl-");
-    temporary.push(name);
+    let temporary = OsString::from(format!(".overlayrootctl-{}", std::process::id()));
     copy::remove(&merged, &temporary)?;
     let copied = copy_tree(view, &lower, name, &merged, &temporary).and_then(|()| {
         let is_dir =

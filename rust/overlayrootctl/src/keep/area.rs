@@ -121,8 +121,11 @@ impl Area {
         Ok(())
     }
 
-    /// Removes what is empty of it.
+    /// Removes copies that did not take their places, and what is empty.
     pub fn close(self, lower: &Dir) {
+        for name in self.new.names().unwrap_or_default() {
+            let _ = copy::remove(&self.new, &name); // the next one removes it
+        }
         // What cannot be removed is not empty, and the next one tries again.
         let _ = rustix::fs::unlinkat(&self.top, NEW, AtFlags::REMOVEDIR);
         let _ = rustix::fs::unlinkat(&self.top, &self.old_name, AtFlags::REMOVEDIR);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::blockdev;
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub struct Step {
 }
 
 /// What to do with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Put the running system's entry there, in place of whatever there is.

@@ -15,8 +15,8 @@ use rustix::fs::AtFlags;
 use super::area::Area;
 use super::planning::{Action, Plan, Step};
 use crate::error::{Error, Result};
-use crate::layers::compare::{differences, wanted_xattrs, At};
-use crate::layers::copy;
+use crate::layers::compare::{wanted_xattrs, At};
+use crate::layers::copy::{self, Copied};
 use crate::layers::dir::{Dir, Kind};
 use crate::layers::view::View;
 
@@ -30,17 +30,20 @@ pub fn write(view: &View, lower: &Dir, plan: &Plan) -> Result<()> {
             "commit without these paths, and change them with overlayrootctl edit",
         ));
     }
-    let result = stage(view, lower, plan, &mut area)
-        .and_then(|staged| publish(view, lower, plan, staged, &mut area))
-        .and_then(|()| verify(view, lower, plan));
-    if result.is_ok() {
-        area.close(lower);
-    }
+    let mut copies = Vec::new();
+    let result = stage(view, lower, plan, &mut area, &mut copies)
+        .and_then(|()| publish(view, lower, plan, &mut copies, &mut area))
+        .and_then(|()| verify(lower, plan, &copies));
+    area.close(lower);
     result
 }
 
-/// Copies that wait in the area: for each step of the plan, its name there.
-type Staged = Vec<Option<OsString>>;
+/// What becomes of a step: the name of its copy in the area, and what the copy is.
+#[derive(Default)]
+struct Progress {
+    name: Option<OsString>,
+    copied: Option<Copied>,
+}
 
 /// A step's directory and name, in one of the trees.
 fn place<'a>(tree: &Dir, path: &'a Path) -> io::Result<(Dir, &'a OsStr)> {
@@ -49,29 +52,32 @@ fn place<'a>(tree: &Dir, path: &'a Path) -> io::Result<(Dir, &'a OsStr)> {
     Ok((tree.walk(parent)?.ok_or_else(missing)?, name))
 }
 
-fn stage(view: &View, lower: &Dir, plan: &Plan, area: &mut Area) -> Result<Staged> {
-    let mut staged = Staged::new();
+fn stage(
+    view: &View,
+    lower: &Dir,
+    plan: &Plan,
+    area: &mut Area,
+    copies: &mut Vec<Progress>,
+) -> Result<()> {
     let mut first_names = HashMap::new();
     for step in &plan.steps {
-        let name = match step.action {
-            Action::Write => {
-                let name = area.fresh();
-                stage_one(view, lower, &step.path, area, &name, &mut first_names)
-                    .map_err(Error::system("copy", step.path.display()))
-                    .map_err(|e| {
-                        e.with_remedy("nothing was changed; a file that is being written to can be committed when its program is stopped")
-                    })?;
-                Some(name)
-            }
-            Action::Attributes | Action::Delete => None,
-        };
-        staged.push(name);
+        let mut progress = Progress::default();
+        if step.action == Action::Write {
+            let name = area.fresh();
+            let copied = stage_one(view, lower, &step.path, area, &name, &mut first_names)
+                .map_err(Error::system("copy", step.path.display()))
+                .map_err(|e| {
+                    e.with_remedy("nothing was changed; a file that is being written to can be committed when its program is stopped")
+                })?;
+            progress.name = Some(name);
+            progress.copied = Some(copied);
+        }
+        copies.push(progress);
     }
     area.sync()
         .map_err(Error::system("sync", super::area::NAME))?;
     // All data is on the disk before the first name points to it.
-    rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))?;
-    Ok(staged)
+    rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))
 }
 
 fn stage_one(
@@ -80,16 +86,15 @@ fn stage_one(
     path: &Path,
     area: &Area,
     name: &OsStr,
-    first_names: &mut HashMap<(u64, u64), OsString>,
-) -> io::Result<()> {
+    first_names: &mut HashMap<(u64, u64), (OsString, Copied)>,
+) -> io::Result<Copied> {
     let (dir, source) = place(&view.merged, path)?;
     let stat = dir.stat(source)?.ok_or(rustix::io::Errno::NOENT)?;
-    if stat.kind != Kind::Directory && stat.links > 1 {
-        if let Some(first) = first_names.get(&stat.id) {
-            let new = area.new_files();
-            return Ok(rustix::fs::linkat(new, first, new, name, AtFlags::empty())?);
-        }
-        first_names.insert(stat.id, name.to_owned());
+    let linked = stat.kind != Kind::Directory && stat.links > 1;
+    if let Some((first, copied)) = first_names.get(&stat.id).filter(|_| linked) {
+        let new = area.new_files();
+        rustix::fs::linkat(new, first, new, name, AtFlags::empty())?;
+        return Ok(copied.clone());
     }
     let from = At::new(&dir, source);
     let old = lower.walk(path.parent().unwrap_or(Path::new("/")))?;
@@ -101,15 +106,25 @@ fn stage_one(
         _ => None,
     };
     let xattrs = wanted_xattrs(from, old, &|name, value| view.holds(name, value))?;
-    copy::copy(from, &xattrs, area.new_files(), name)
+    let copied = copy::copy(from, &xattrs, area.new_files(), name)?;
+    if linked {
+        first_names.insert(stat.id, (name.to_owned(), copied.clone()));
+    }
+    Ok(copied)
 }
 
-fn publish(view: &View, lower: &Dir, plan: &Plan, staged: Staged, area: &mut Area) -> Result<()> {
+fn publish(
+    view: &View,
+    lower: &Dir,
+    plan: &Plan,
+    copies: &mut [Progress],
+    area: &mut Area,
+) -> Result<()> {
     let mut touched = BTreeSet::new();
     let mut done = 0;
     let mut all = || -> std::result::Result<(), (PathBuf, io::Error)> {
-        for (step, copy) in plan.steps.iter().zip(&staged) {
-            publish_one(view, lower, step, copy.as_deref(), area)
+        for (step, copy) in plan.steps.iter().zip(copies.iter_mut()) {
+            publish_one(view, lower, step, copy, area)
                 .map_err(|error| (step.path.clone(), error))?;
             done += 1;
             if step.kind == Kind::Directory && step.action == Action::Write {
@@ -139,12 +154,12 @@ fn publish_one(
     view: &View,
     lower: &Dir,
     step: &Step,
-    copy: Option<&OsStr>,
+    progress: &mut Progress,
     area: &mut Area,
 ) -> io::Result<()> {
     log::debug!("{:?} {}", step.action, step.path.display());
     let (dir, name) = place(lower, &step.path)?;
-    match (step.action, copy) {
+    match (step.action, &progress.name) {
         (Action::Write, Some(copy)) => area.publish(copy, &dir, name),
         (Action::Delete, _) => area.retire(&dir, name),
         _ => {
@@ -152,7 +167,8 @@ fn publish_one(
             let stat = merged.stat(name)?.ok_or(rustix::io::Errno::NOENT)?;
             let (new, old) = (At::new(&merged, name), At::new(&dir, name));
             let xattrs = wanted_xattrs(new, Some(old), &|name, value| view.holds(name, value))?;
-            copy::copy_directory_attributes(&stat, &xattrs, &dir, name)
+            progress.copied = Some(copy::copy_directory_attributes(&stat, &xattrs, &dir, name)?);
+            Ok(())
         }
     }
 }
@@ -166,48 +182,30 @@ fn settle(view: &View, lower: &Dir, path: &Path) -> io::Result<()> {
     Ok(rustix::fs::fsync(real.as_fd())?)
 }
 
-/// Reads everything back from the disk and compares it with the running system.
-fn verify(view: &View, lower: &Dir, plan: &Plan) -> Result<()> {
+/// Reads everything back from the disk and compares it with what was copied.
+fn verify(lower: &Dir, plan: &Plan, copies: &[Progress]) -> Result<()> {
     rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))?;
-    for step in &plan.steps {
-        let wrong = verify_one(view, lower, step)
+    for (step, progress) in plan.steps.iter().zip(copies) {
+        let wrong = verify_one(lower, step, progress)
             .map_err(Error::system("read back", step.path.display()))?;
         if let Some(cause) = wrong {
             return Err(Error::Malformed {
                 object: step.path.display().to_string(),
                 cause,
-                remedy: "the disk may be failing, or a program changes the file all the time: try again, and look at dmesg",
+                remedy: "the disk may be failing: look at dmesg",
             });
         }
     }
     Ok(())
 }
 
-fn verify_one(view: &View, lower: &Dir, step: &Step) -> io::Result<Option<String>> {
+fn verify_one(lower: &Dir, step: &Step, progress: &Progress) -> io::Result<Option<String>> {
     let (dir, name) = place(lower, &step.path)?;
-    let old = dir.stat(name)?;
-    if step.action == Action::Delete {
-        return Ok(old.map(|_| "it is still in the real root".to_owned()));
-    }
-    let Some(old) = old else {
-        return Ok(Some("it is not in the real root".to_owned()));
+    let Some(copied) = &progress.copied else {
+        let there = dir.stat(name)?.is_some();
+        return Ok(there.then(|| "it is still in the real root".to_owned()));
     };
-    if old.kind == Kind::File {
-        // From the disk, not from the cache.
-        let file = dir.file(name)?;
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-        // a hint
-    }
-    let (merged, _) = place(&view.merged, &step.path)?;
-    let Some(new) = merged.stat(name)? else {
-        return Ok(None); // deleted in the meantime: what was asked for was written
-    };
-    let holds = |name: &OsStr, value: &[u8]| view.holds(name, value);
-    let what = differences(
-        (At::new(&merged, name), &new),
-        (At::new(&dir, name), &old),
-        &holds,
-    )?;
+    let what = copied.differences(At::new(&dir, name))?;
     let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
     Ok((!what.is_empty()).then(|| format!("reads back with another {}", words.join(", "))))
 }

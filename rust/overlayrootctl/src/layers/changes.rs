@@ -34,6 +34,7 @@ pub enum How {
     /// It came from another place in the lower; what is below is the same unless listed.
     Renamed {
         /// Path in the lower.
+        #[serde(serialize_with = "crate::text::lossy")]
         from: PathBuf,
     },
 }
@@ -42,6 +43,7 @@ pub enum How {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Path in the running system.
+    #[serde(serialize_with = "crate::text::lossy")]
     pub path: PathBuf,
     /// What is there; what was there when it was deleted.
     pub kind: Kind,
@@ -373,4 +375,163 @@ pub fn no_such_path(path: &Path) -> Error {
         ),
         "overlayrootctl diff lists what was changed",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{lsetxattr, XattrFlags};
+    use std::fs;
+
+    /// Upper, lower and what the kernel would make of them, by hand: that the kernel agrees is tested on
+    /// User-Mode Linux.
+    struct Trees(tempfile::TempDir);
+
+    impl Trees {
+        fn new() -> Trees {
+            let trees = Trees(tempfile::tempdir().unwrap());
+            for tree in ["upper", "lower", "merged", "ram"] {
+                fs::create_dir(trees.at(tree)).unwrap();
+            }
+            trees
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        /// Writes a file into each of the trees, with one time for all.
+        fn file(&self, trees: &[&str], path: &str, text: &str) {
+            for tree in trees {
+                let path = self.at(tree).join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, text).unwrap();
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            }
+        }
+
+        fn mark(&self, path: &str, what: &str, value: &str) {
+            let name = format!("user.overlay.{what}");
+            let path = self.at("upper").join(path);
+            lsetxattr(path, &*name, value.as_bytes(), XattrFlags::empty()).unwrap();
+        }
+
+        fn changes(&self, path: &str, renames: Renames) -> Option<Vec<String>> {
+            let (upper, lower) = (self.at("upper"), self.at("lower"));
+            let view = View::of(&upper, &lower, &self.at("merged"), &self.at("ram"));
+            let found = changes(&view, Path::new(path), renames).unwrap()?;
+            let text = |c: &Change| {
+                let how = match &c.how {
+                    How::Added => "added".to_owned(),
+                    How::Deleted => "deleted".to_owned(),
+                    How::Renamed { from } => format!("from {}", from.display()),
+                    How::Changed { what } => {
+                        let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
+                        words.join("+")
+                    }
+                };
+                format!("{} {how}", c.path.display())
+            };
+            Some(found.iter().map(text).collect())
+        }
+    }
+
+    #[test]
+    fn files() {
+        let trees = Trees::new();
+        trees.file(&["upper", "merged"], "added", "x");
+        trees.file(&["upper", "merged", "lower"], "copied-up", "x");
+        trees.file(&["lower", "merged"], "untouched/deep", "x");
+        trees.file(&["upper", "merged"], "changed", "new");
+        trees.file(&["lower"], "changed", "old");
+        trees.file(&["lower"], "gone", "x");
+        trees.file(&["upper"], "gone", "");
+        trees.mark("gone", "whiteout", "y");
+        trees.file(&["upper"], "never-there", "");
+        trees.mark("never-there", "whiteout", "y");
+        let shown = trees.changes("/", Renames::Shown).unwrap();
+        assert_eq!(shown, ["/added added", "/changed content", "/gone deleted"]);
+        assert_eq!(
+            trees.changes("/gone", Renames::Shown).unwrap(),
+            ["/gone deleted"]
+        );
+        assert_eq!(
+            trees.changes("/untouched/deep", Renames::Shown).unwrap(),
+            [""; 0]
+        );
+        assert_eq!(trees.changes("/untouched/none", Renames::Shown), None);
+        assert_eq!(trees.changes("/none/none", Renames::Shown), None);
+    }
+
+    #[test]
+    fn opaque_directories_hide_the_lowers() {
+        let trees = Trees::new();
+        trees.file(&["lower"], "dir/a", "old");
+        trees.file(&["lower"], "dir/sub/b", "b");
+        trees.file(&["lower"], "dir/sub/c", "c");
+        trees.file(&["upper", "merged"], "dir/a", "new");
+        trees.file(&["upper", "merged"], "dir/sub/c", "c");
+        trees.mark("dir", "opaque", "y");
+        let shown = trees.changes("/dir", Renames::Shown).unwrap();
+        assert_eq!(shown, ["/dir/a content", "/dir/sub/b deleted"]);
+    }
+
+    #[test]
+    fn renamed_directories() {
+        let trees = Trees::new();
+        trees.file(&["lower"], "old/same", "s");
+        trees.file(&["lower"], "old/changed", "1");
+        trees.file(&["lower"], "old/gone", "g");
+        trees.file(&["merged"], "to/new/same", "s");
+        trees.file(&["upper", "merged"], "to/new/changed", "2");
+        trees.file(&["upper"], "to/new/gone", "");
+        trees.mark("to/new/gone", "whiteout", "y");
+        trees.mark("to/new", "redirect", "/old");
+        trees.file(&["upper"], "old", "");
+        trees.mark("old", "whiteout", "y");
+        assert_eq!(
+            trees.changes("/", Renames::Shown).unwrap(),
+            [
+                "/old deleted",
+                "/to added",
+                "/to/new from /old",
+                "/to/new/changed content",
+                "/to/new/gone deleted"
+            ]
+        );
+        assert_eq!(
+            trees.changes("/", Renames::Expanded).unwrap(),
+            [
+                "/old deleted",
+                "/to added",
+                "/to/new added",
+                "/to/new/changed added",
+                "/to/new/same added"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_inits_copy_of_fstab() {
+        let trees = Trees::new();
+        let original = "LABEL=a / ext4 defaults 0 1\n/dev/b /b ext4 defaults 0 0\n";
+        let entry = fstab::LowerEntry {
+            device: "/dev/a",
+            mount_point: "/mnt/root-RO",
+            fstype: "ext4",
+            options: "ro",
+        };
+        let copy = fstab::rewrite(original.as_bytes(), &entry);
+        let copy = String::from_utf8(copy).unwrap();
+        trees.file(&["lower"], "etc/fstab", original);
+        trees.file(&["upper", "merged"], "etc/fstab", &copy);
+        assert_eq!(trees.changes("/", Renames::Shown).unwrap(), [""; 0]);
+        let edited = format!("{copy}/dev/c /c ext4 defaults 0 0\n");
+        trees.file(&["upper", "merged"], "etc/fstab", &edited);
+        assert_eq!(
+            trees.changes("/", Renames::Shown).unwrap(),
+            ["/etc/fstab content"]
+        );
+    }
 }

@@ -87,7 +87,7 @@ pub fn differences(
         what.push(What::Owner);
     }
     // That of a directory changes with each file in it, which is listed itself.
-    if kind != Kind::Directory && new_stat.modified != old_stat.modified {
+    if kind != Kind::Directory && !old_stat.has_time_of(new_stat) {
         what.push(What::Time);
     }
     if new.dir.xattrs(new.name)? != expected(new, old, holds)? {

@@ -5,13 +5,14 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
-use super::compare::At;
+use super::compare::{At, What};
 use super::dir::{Dir, Kind, Stat, Xattrs};
 
 /// How often a file is copied again that was written to in the meantime.
@@ -19,7 +20,9 @@ const ATTEMPTS: u32 = 3;
 
 /// Makes `name` in `to`, which must not exist, and makes it safe on the disk. A directory is made without
 /// what is in it, and gets its times when everything is in: [`set_times`].
-pub fn copy(from: At<'_>, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result<()> {
+///
+/// Returns what was copied.
+pub fn copy(from: At<'_>, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result<Copied> {
     for _ in 0..ATTEMPTS {
         let before = stat(from)?;
         create(from, &before, to, name)?;
@@ -31,11 +34,87 @@ pub fn copy(from: At<'_>, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result
         let same =
             |a: &Stat, b: &Stat| (a.size, a.modified, a.kind) == (b.size, b.modified, b.kind);
         if before.kind == Kind::Directory || same(&before, &after) {
-            return Ok(());
+            return Ok(Copied {
+                digest: digest(At::new(to, name), before.kind)?,
+                stat: before,
+                xattrs: xattrs.clone(),
+            });
         }
         rustix::fs::unlinkat(to, name, AtFlags::empty())?;
     }
     Err(Errno::TXTBSY.into())
+}
+
+/// What a copy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    stat: Stat,
+    xattrs: Xattrs,
+    digest: u64,
+}
+
+impl Copied {
+    /// In what an entry differs from the copy that was made; read from the disk, where it can be.
+    pub fn differences(&self, at: At<'_>) -> io::Result<Vec<What>> {
+        let found = stat(at)?;
+        if found.kind != self.stat.kind {
+            return Ok(vec![What::Type]);
+        }
+        let mut what = Vec::new();
+        if found.kind == Kind::File {
+            // So that it comes from the disk, not from the cache.
+            let file = at.dir.file(at.name)?;
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+            // a hint
+        }
+        let device = |stat: &Stat| match stat.kind {
+            Kind::CharDevice | Kind::BlockDevice => stat.device,
+            _ => (0, 0),
+        };
+        if digest(at, found.kind)? != self.digest || device(&found) != device(&self.stat) {
+            what.push(What::Content);
+        }
+        if found.kind != Kind::Symlink && found.mode != self.stat.mode {
+            what.push(What::Mode);
+        }
+        if (found.uid, found.gid) != (self.stat.uid, self.stat.gid) {
+            what.push(What::Owner);
+        }
+        if found.kind != Kind::Directory && !found.has_time_of(&self.stat) {
+            what.push(What::Time);
+        }
+        if at.dir.xattrs(at.name)? != self.xattrs {
+            what.push(What::Attributes);
+        }
+        Ok(what)
+    }
+}
+
+/// Stands for the contents of a file or the target of a link (FNV-1a, 64 bits); finds accidents.
+fn digest(at: At<'_>, kind: Kind) -> io::Result<u64> {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    match kind {
+        Kind::File => {
+            let mut file = at.dir.file(at.name)?;
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match file.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => add(buffer.get(..count).unwrap_or_default()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Kind::Symlink => add(at.dir.link(at.name)?.as_bytes()),
+        _ => {}
+    }
+    Ok(hash)
 }
 
 fn stat(at: At<'_>) -> io::Result<Stat> {
@@ -152,8 +231,13 @@ pub fn copy_directory_attributes(
     xattrs: &Xattrs,
     dir: &Dir,
     name: &OsStr,
-) -> io::Result<()> {
-    set_attributes(from, xattrs, dir, name)
+) -> io::Result<Copied> {
+    set_attributes(from, xattrs, dir, name)?;
+    Ok(Copied {
+        digest: digest(At::new(dir, name), Kind::Directory)?,
+        stat: from.clone(),
+        xattrs: xattrs.clone(),
+    })
 }
 
 /// Removes an entry and everything below, on its own file system.
@@ -200,7 +284,9 @@ mod tests {
         symlink("file", from.path().join("link")).unwrap();
         fs::create_dir(from.path().join("dir")).unwrap();
         for name in ["file", "link", "dir"] {
-            put(name).unwrap();
+            let copied = put(name).unwrap();
+            let at = At::new(&target, OsStr::new(name));
+            assert_eq!(copied.differences(at).unwrap(), []);
             let meta = |folder: &tempfile::TempDir| {
                 let m = fs::symlink_metadata(folder.path().join(name)).unwrap();
                 (m.mode(), m.uid(), m.mtime(), m.mtime_nsec())
@@ -210,6 +296,15 @@ mod tests {
             assert_eq!(source.xattrs(name).unwrap(), target.xattrs(name).unwrap());
         }
         assert_eq!(fs::read(to.path().join("file")).unwrap(), b"content");
+        let file = OsStr::new("file");
+        fs::remove_file(to.path().join("file")).unwrap();
+        let copied = put("file").unwrap();
+        fs::write(to.path().join("file"), "Content").unwrap();
+        let what = copied.differences(At::new(&target, file)).unwrap();
+        assert!(
+            what.contains(&What::Content) && what.contains(&What::Time),
+            "{what:?}"
+        );
         assert_eq!(
             put("file").unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
@@ -229,6 +324,37 @@ mod tests {
         let same = fs::read(from.path().join("sparse")).unwrap()
             == fs::read(to.path().join("sparse")).unwrap();
         assert!(same);
+    }
+
+    /// Where the file system of the test has access control lists.
+    #[test]
+    fn access_control_lists_are_kept() {
+        // linux/posix_acl_xattr.h: version 2; user::rw-, user 7:r--, group::r--, mask::rw-, other::---
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 6, !0), (2, 4, 7), (4, 4, !0), (16, 6, !0), (32, 0, !0)];
+        let mut list = 2u32.to_le_bytes().to_vec();
+        for (tag, access, id) in entries {
+            list.extend([tag.to_le_bytes(), access.to_le_bytes()].concat());
+            list.extend(id.to_le_bytes());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        fs::write(folder.path().join("a"), "x").unwrap();
+        let (a, name) = (OsStr::new("a"), "system.posix_acl_access");
+        match rustix::fs::lsetxattr(dir.path(a), name, &list, XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => return eprintln!("SKIPPED: no access control lists here"),
+            other => other.unwrap(),
+        }
+        copy(
+            At::new(&dir, a),
+            &dir.xattrs(a).unwrap(),
+            &dir,
+            OsStr::new("b"),
+        )
+        .unwrap();
+        assert_eq!(dir.xattr(OsStr::new("b"), name).unwrap().unwrap(), list);
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().mode();
+        assert_eq!(mode("a"), mode("b"));
     }
 
     #[test]

@@ -216,6 +216,12 @@ pub fn is_absent(error: &io::Error) -> bool {
 }
 
 impl Stat {
+    /// Whether this entry of a disk has the time of another one, as well as its file system can hold it:
+    /// ext3, and ext4 with small inodes, know whole seconds only.
+    pub fn has_time_of(&self, other: &Stat) -> bool {
+        self.modified == other.modified || self.modified == (other.modified.0, 0)
+    }
+
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // the types differ between architectures
     fn from_raw(raw: &rustix::fs::Stat) -> io::Result<Stat> {
         let kind = match FileType::from_raw_mode(raw.st_mode) {
