@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The kas files: every combination is what kas accepts, and says what it should. Needs no network."""
+"""The kas files: boards, series and options make what kas accepts, and say what they should. No network."""
 
-import itertools
 import pathlib
 import re
 
@@ -17,13 +16,13 @@ from kas.plugins.menu import Menu
 TOP = pathlib.Path(__file__).parents[2]
 SERIES = {"wrynose": "2.18", "scarthgap": "2.8"}
 BOARDS = sorted(path.stem for path in TOP.glob("kas/*.yml"))
+# It goes with one board and one series only.
+QUICK = "debian-toolchain"
 OPTIONS = sorted(
     path.stem
     for path in TOP.glob("kas/opt/*.yml")
-    if path.stem not in SERIES and not path.name.endswith(".lock.yml")
+    if path.stem not in {QUICK, *SERIES} and not path.name.endswith(".lock.yml")
 )
-# A combination has one of each of these at most.
-EXCLUSIVE: list[set[str]] = []
 
 
 def dump(
@@ -38,10 +37,9 @@ def dump(
 
 
 def combinations() -> list[tuple[str, ...]]:
-    """Every board with every set of options."""
-    sets = itertools.chain.from_iterable(itertools.combinations(OPTIONS, n) for n in range(len(OPTIONS) + 1))
-    allowed = [chosen for chosen in sets if all(len(group & set(chosen)) < 2 for group in EXCLUSIVE)]
-    return [(board, *chosen) for board in BOARDS for chosen in allowed]
+    """Every board alone, with each option, and with all of them."""
+    chosen = [(), *((option,) for option in OPTIONS), tuple(OPTIONS)]
+    return [(board, *options) for board in BOARDS for options in chosen]
 
 
 @pytest.mark.parametrize("series", [None, *SERIES])
@@ -70,6 +68,14 @@ def test_combination(names: tuple[str, ...], series: str | None, monkeypatch, tm
         assert "LAYERSERIES_COMPAT_rust-bin-layer" in config["bblayers_conf_header"]["meta-rust-bin"]
 
 
+def test_quick_build(monkeypatch, tmp_path, capsys) -> None:
+    config = dump(monkeypatch, tmp_path, "kas/nitrogen6x.yml", f"kas/opt/{QUICK}.yml", capsys=capsys)
+    jsonschema.validate(config, CONFIGSCHEMA)
+    assert config["defaults"]["repos"]["branch"] == "scarthgap"
+    required = re.search(r"require \$\{OVERLAYROOT_LAYERDIR\}/(\S+)", config["local_conf_header"][QUICK])
+    assert (TOP / required[1]).is_file()
+
+
 def choices(kconf: kconfiglib.Kconfig) -> list[list[kconfiglib.Symbol]]:
     return [choice.syms for choice in kconf.unique_choices]
 
@@ -84,7 +90,7 @@ def test_menu_offers_every_file() -> None:
         for default, _ in symbol.defaults
     }
     there = {f"kas/{name}.yml" for name in BOARDS}
-    there |= {f"kas/opt/{name}.yml" for name in [*OPTIONS, *SERIES]}
+    there |= {f"kas/opt/{name}.yml" for name in [*OPTIONS, *SERIES, QUICK]}
     assert offered == there
 
 
@@ -99,6 +105,8 @@ def test_menu_makes_configurations_that_kas_takes(monkeypatch, tmp_path, capsys)
     ]
     for entry in entries:
         kconf.unset_values()
+        if entry.name == "QUICK":
+            kconf.syms["SERIES_SCARTHGAP"].set_value("y")
         entry.set_value("y")
         assert entry.str_value == "y", entry.name
         menu = Menu()
