@@ -76,7 +76,7 @@ impl Snapshot {
     }
 
     /// The `most` that have grown since `before`: the deepest directories and files to which at least half of
-    /// the growth of their parent goes back, each counted once.
+    /// the growth of their parent goes back, each counted once; none with less than a tenth of the first one's.
     pub fn grown_since(&self, before: &Snapshot, by: By, most: usize) -> Vec<Writer> {
         let mut left: BTreeMap<&Path, Use> = BTreeMap::new();
         let mut children: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
@@ -103,7 +103,9 @@ impl Snapshot {
                 node = child;
             }
             let grown = of(node);
-            if grown.of(by) == 0 {
+            // Nothing, or next to nothing beside the first one.
+            let first = found.first().map_or(0, |w: &Writer| w.grown.of(by));
+            if grown.of(by) == 0 || grown.of(by) * 10 < first {
                 break;
             }
             found.push(Writer {
@@ -173,8 +175,9 @@ mod tests {
             write(upper.path(), &format!("srv/data/{i}"), 16 << 10);
         }
         write(upper.path(), "etc/new", 100 << 10);
+        write(upper.path(), "opt/little", 8 << 10);
         let now = Snapshot::take(upper.path());
-        let found = now.grown_since(&before, By::Bytes, 3);
+        let found = now.grown_since(&before, By::Bytes, 9);
         assert_eq!(
             names(&found),
             ["/var/log/journal/system.journal", "/srv/data", "/etc/new"]
