@@ -19,6 +19,8 @@ IMAGE_INSTALL:append = " packagegroup-overlayroot"
 
 # --- The card.
 IMAGE_FSTYPES:append = " ${OVERLAYROOT_IMAGE_FSTYPES}"
+OVERLAYROOT_MACHINE_WKS := "${@d.getVar('WKS_FILES') or d.getVar('WKS_FILE') or ''}"
+OVERLAYROOT_MACHINE_WKS[doc] = "The layout that the machine's own configuration names, which tells where U-Boot is; internal."
 # Both: machines set one or the other.
 WKS_FILE = "${OVERLAYROOT_WKS_FILE}"
 WKS_FILES = "${WKS_FILE}"
@@ -41,6 +43,8 @@ OVERLAYROOT_BOOT_FILES[doc] = "What the class adds to IMAGE_BOOT_FILES; derived.
 
 IMAGE_BOOT_FILES:remove = "${@'boot.scr-${MACHINE};boot.scr' if d.getVar('OVERLAYROOT_BOOT') == 'script' else ''}"
 IMAGE_BOOT_FILES:append = " ${OVERLAYROOT_BOOT_FILES}"
+# Nor is the recipe of that script needed, which fetches all of U-Boot.
+WKS_FILE_DEPENDS:remove = "${@'u-boot-script-boundary' if d.getVar('OVERLAYROOT_BOOT') == 'script' else ''}"
 
 OVERLAYROOT_WIC_DEPENDS = "${@overlayroot.layout.wic_depends(d)}"
 OVERLAYROOT_WIC_DEPENDS[doc] = "Tasks that have to be done before wic; derived."

@@ -14,6 +14,14 @@ def by_script(d) -> bool:
     return d.getVar("OVERLAYROOT_BOOT") == "script"
 
 
+def uboot_place(d) -> str:
+    """Default of OVERLAYROOT_UBOOT: what meta-freescale's layouts, by their names, put on the card."""
+    layout = d.getVar("OVERLAYROOT_MACHINE_WKS") or ""
+    if "uboot" not in layout:
+        return "spi-nor"
+    return "card-spl" if "spl" in layout else "card"
+
+
 def initramfs_file(d) -> str:
     """The initramfs in the deploy folder."""
     return f"{d.getVar('OVERLAYROOT_INITRAMFS')}-{d.getVar('MACHINE')}.cpio.gz"

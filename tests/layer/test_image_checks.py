@@ -149,6 +149,19 @@ def test_environment_of_the_image() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("machine_has", "place"),
+    [
+        ("sdimage-bootpart.wks", "spi-nor"),
+        ("imx-uboot-bootpart.wks.in", "card"),
+        (" imx-uboot-spl-bootpart.wks.in", "card-spl"),
+        ("", "spi-nor"),
+    ],
+)
+def test_place_of_u_boot(machine_has: str, place: str) -> None:
+    assert layout.uboot_place(store(OVERLAYROOT_MACHINE_WKS=machine_has)) == place
+
+
 def test_signature_is_only_set_where_it_names_the_root() -> None:
     assert "--signature 0badcafe" in layout.wic_options(store())
     assert "--signature" not in layout.wic_options(store(OVERLAYROOT_ROOT="LABEL=rootfs"))
