@@ -52,4 +52,6 @@ overlayroot_initramfs_trim() {
         sort -rz | xargs -0 -r rm -rf
     # Of the modules only themselves: lists of them are for modprobe.
     find . -path '*/lib/modules/*' -type f ! -name '*.ko*' -delete
+    # What the init mounts on.
+    install -d dev proc sys mnt
 }
