@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from labgrid import Environment
 from labgrid_board import BoardStrategy, Status
@@ -55,8 +56,17 @@ class Story:
             print(f"  {shown}", flush=True)
         return lines
 
-    def boot(self, **variables: str) -> None:
-        """Switches the board on; with variables, stops at U-Boot's prompt and sets them."""
+    def boot(self) -> None:
+        """Switches the board on."""
+        self._await(lambda: self.strategy.transition(Status.shell), "U-Boot, kernel, systemd, login")
+
+    def restart(self) -> None:
+        """Types `reboot`."""
+        print(f"  {paint('36', '# reboot')}", flush=True)
+        self._await(self.strategy.reboot, "shut down, U-Boot, kernel, systemd, login")
+
+    def _await(self, boot: Callable[[], None], what: str) -> None:
+        """Lets the board boot, and shows how long it has taken."""
         began = time.monotonic()
         done = threading.Event()
 
@@ -67,19 +77,13 @@ class Story:
         watcher = threading.Thread(target=progress)
         watcher.start()
         try:
-            if variables:
-                self.strategy.transition(Status.uboot)
-                for name, value in variables.items():
-                    print(f"  {paint('36', f'=> setenv {name} {value}; boot')}", flush=True)
-                self.strategy.boot(**variables)
-            else:
-                self.strategy.transition(Status.shell)
+            boot()
         finally:
             done.set()
             watcher.join()
         print("\r" if sys.stdout.isatty() and not self.verbose else "", end="")
         self.tell(self.strategy.verdict)
-        self.tell(f"(U-Boot, kernel, systemd, login: {time.monotonic() - began:.0f} s)")
+        self.tell(f"({what}: {time.monotonic() - began:.0f} s)")
 
 
 def article(story: Story) -> None:
@@ -96,7 +100,8 @@ def article(story: Story) -> None:
     story.type("echo 'my settings' > /etc/important; cat /etc/important")
     story.tell("Packages can be installed and removed, too; that is as short-lived:")
     story.type("dpkg --remove less", timeout=120)
-    story.type("df -h / | tail -1")
+    story.tell("What is so now, and what the next boot will be:")
+    story.type("udevadm settle; overlayrootctl status", timeout=300)
 
 
 def pull_the_plug(story: Story, before: str) -> None:
@@ -131,22 +136,30 @@ def pull_the_plug(story: Story, before: str) -> None:
 def writable_boot(story: Story, before: str) -> None:
     """The way to change the root for good."""
     story.chapter("One writable boot, for a change that stays")
-    story.boot(overlayfs="no")
     shell = story.strategy.shell
+    # U-Boot's environment is in a flash whose driver udev loads.
+    shell.run_check("udevadm settle --timeout=300", timeout=330)
+    said = story.type("overlayrootctl disable --once", timeout=120)
+    story.check("the request is in U-Boot's environment", any("overlayfs_once=no" in line for line in said))
+    story.restart()
+    shell = story.strategy.shell
+    story.check("U-Boot has used the request up", story.strategy.verdict.startswith("NOT PROTECTED:"))
     story.type("findmnt /")
     story.check("/ is the card itself", shell.run_check("findmnt -no FSTYPE /") == ["ext4"])
     story.type("echo 'to stay' > /etc/important; sync")
     shell.run_check("mount -o remount,ro / || { sync; echo u > /proc/sysrq-trigger; sleep 3; }", timeout=90)
+    story.tell("(the plug is pulled)")
     story.strategy.cut_power()
     story.check("the root partition has changed", story.strategy.root_hash() != before)
 
 
 def protected_again(story: Story) -> None:
-    """Nothing was saved in U-Boot's environment: protection is back."""
+    """The request was used up: protection is back."""
     story.chapter("And the next boot is protected again, by itself")
     before = story.strategy.root_hash()
     story.boot()
     shell = story.strategy.shell
+    story.type("overlayrootctl status --motd")
     story.check("/ is an overlay", shell.run_check("findmnt -no FSTYPE /") == ["overlay"])
     story.type("cat /etc/important")
     story.check("the change has stayed", shell.run_check("cat /etc/important") == ["to stay"])

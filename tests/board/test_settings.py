@@ -58,6 +58,17 @@ def wait_for(system: System, text: str) -> str:
 
 
 @pytest.mark.lg_feature("card")
+def test_an_environment_that_is_torn(board: BoardStrategy, system: System) -> None:
+    """Seen at a wrong place, half of it is missing. The environment itself is left as it was found."""
+    board.transition(Status.shell)
+    system.settle()
+    system.run("fw_setenv ofs-size; sed 's/0xC0000/0xC1000/' /etc/fw_env.config > /tmp/fw_env.config")
+    said = system.run("overlayrootctl enable --fw-config /tmp/fw_env.config 2>&1; test $? = 1")
+    assert "the checksum (CRC) is wrong at 0xc1000 of /dev/mtd0" in said
+    assert "type `saveenv` at U-Boot's prompt" in said
+
+
+@pytest.mark.lg_feature("card")
 def test_settings_in_a_file(board: BoardStrategy, system: System) -> None:
     """The file is on the card as soon as the command says so: the plug is pulled right after it."""
     board.transition(Status.shell)
@@ -82,14 +93,3 @@ def uenv(card: pathlib.Path) -> str:
     """The file on the boot partition."""
     shown = subprocess.run(["mtype", "-i", f"{card}@@4M", "::uEnv.txt"], capture_output=True, check=True)
     return shown.stdout.decode()
-
-
-@pytest.mark.lg_feature("card")
-def test_an_environment_that_is_torn(board: BoardStrategy, system: System) -> None:
-    """Seen at a wrong place, half of it is missing. The environment itself is left as it was found."""
-    board.transition(Status.shell)
-    system.settle()
-    system.run("fw_setenv ofs-size; sed 's/0xC0000/0xC1000/' /etc/fw_env.config > /tmp/fw_env.config")
-    said = system.run("overlayrootctl enable --fw-config /tmp/fw_env.config 2>&1; test $? = 1")
-    assert "the checksum (CRC) is wrong at 0xc1000 of /dev/mtd0" in said
-    assert "type `saveenv` at U-Boot's prompt" in said
