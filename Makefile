@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl image kernel boot demo test lint test-rust test-uml test-board clean distclean
+.PHONY: help setup init ctl image kernel boot demo test lint test-rust test-uml test-board test-layer clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,9 @@ test-uml: ## scenarios on a real kernel in User-Mode Linux
 
 test-board: ## end to end on the emulated board
 	scripts/test board
+
+test-layer: ## the layer with BitBake itself: parses, expands, builds, boots (hours)
+	scripts/test-layer
 
 clean: ## remove what was built, keep downloads
 	rm -rf build/cargo build/cargo-ctl-* build/ctl build/init build/image build/demo build/board build/test

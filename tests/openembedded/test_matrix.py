@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""What recipes and images become on each board, with and without the feature."""
+
+import pytest
+from conftest import Series
+
+IMAGE = "recipes-core/images/overlayroot-image-minimal.bb"
+INITRAMFS = "recipes-core/images/overlayroot-initramfs.bb"
+INIT = "recipes-core/overlayroot/overlayroot-init_*.bb"
+KERNEL = "recipes-kernel/linux/{kernel}_*.bb"
+ORDINARY = "recipes-core/images/core-image-minimal.bb"
+WANTED = {
+    "": ["MACHINE", "DISTRO_FEATURES", "PREFERRED_PROVIDER_virtual/kernel"],
+    IMAGE: [
+        "IMAGE_BOOT_FILES",
+        "IMAGE_FEATURES",
+        "IMAGE_FSTYPES",
+        "IMAGE_INSTALL",
+        "OVERLAYROOT_UBOOT_FILE",
+        "SPL_BINARY",
+        "WKS_FULL_PATH",
+        "_WKS_TEMPLATE",
+    ],
+    INITRAMFS: ["IMAGE_FSTYPES", "PACKAGE_INSTALL"],
+    INIT: ["CARGO_BUILD_FLAGS", "DEPENDS", "SRC_URI"],
+    KERNEL: ["SRC_URI"],
+    ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_INSTALL", "WKS_FILE"],
+}
+OFF = ('DISTRO_FEATURES:remove = "overlayroot"',)
+
+# Kernel, and the layout of the card.
+BOARDS = {
+    "nitrogen6x": ("linux-boundary", "spi-nor"),
+    "nitrogen6x-lite": ("linux-boundary", "spi-nor"),
+    "nitrogen6sx": ("linux-boundary", "spi-nor"),
+    "nitrogen7": ("linux-boundary", "spi-nor"),
+    "imx6qdlsabresd": ("linux-fslc", "card-spl"),
+    "wandboard": ("linux-fslc", "card-spl"),
+    "qemuarm": ("linux-yocto", "spi-nor"),
+}
+on_each_board = pytest.mark.parametrize("board", BOARDS)
+
+
+def words(value: str | None) -> list[str]:
+    return (value or "").split()
+
+
+@on_each_board
+def test_protected_image(series: Series, board: str) -> None:
+    kernel, layout = BOARDS[board]
+    found = series.expand(board, WANTED)
+    assert found[""]["MACHINE"] == board
+    assert found[""]["PREFERRED_PROVIDER_virtual/kernel"] == kernel
+    image = found[IMAGE]
+    assert "overlayroot" in words(image["IMAGE_FEATURES"])
+    assert "packagegroup-overlayroot" in words(image["IMAGE_INSTALL"])
+    assert {"wic.gz", "wic.bmap"} <= set(words(image["IMAGE_FSTYPES"]))
+    assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{layout}.wks")
+    boot = words(image["IMAGE_BOOT_FILES"])
+    assert f"overlayroot-initramfs-{board}.cpio.gz;overlayroot.cpio.gz" in boot
+    assert f"overlayroot-image-minimal-{board}.overlayroot.env;overlayroot.env" in boot
+    scripts = [entry for entry in boot if entry.endswith("boot.scr")]
+    assert scripts == ["boot.scr-overlayroot;boot.scr"]
+    assert "zImage" in boot or board == "qemuarm"
+
+
+@on_each_board
+def test_layout_has_u_boot_where_the_board_looks(series: Series, board: str) -> None:
+    layout = BOARDS[board][1]
+    image = series.expand(board, WANTED)[IMAGE]
+    text = image["_WKS_TEMPLATE"] or ""
+    raw = [line for line in text.splitlines() if "--source rawcopy" in line]
+    assert len(raw) == {"spi-nor": 0, "card": 1, "card-spl": 2}[layout]
+    if raw:
+        assert words(image["OVERLAYROOT_UBOOT_FILE"]) and "$" not in image["OVERLAYROOT_UBOOT_FILE"]
+    if layout == "card-spl":
+        assert image["SPL_BINARY"]
+
+
+@on_each_board
+def test_initramfs(series: Series, board: str) -> None:
+    initramfs = series.expand(board, WANTED)[INITRAMFS]
+    assert set(words(initramfs["PACKAGE_INSTALL"])) == {"overlayroot-init", "overlayroot-conf"}
+    assert words(initramfs["IMAGE_FSTYPES"]) == ["cpio.gz"]
+
+
+@on_each_board
+def test_kernel_gets_fragments(series: Series, board: str) -> None:
+    assert "file://overlayroot.cfg" in words(series.expand(board, WANTED)[KERNEL]["SRC_URI"])
+
+
+def test_init_comes_from_the_right_rust(series: Series) -> None:
+    init = series.expand("nitrogen6x", WANTED)[INIT]
+    depends = words(init["DEPENDS"])
+    assert ("cargo-bin-cross-arm" in depends) == bool(series.rust)
+    assert ("cargo-native" in depends) == (not series.rust)
+    assert "--frozen" in words(init["CARGO_BUILD_FLAGS"])
+    crates = [word for word in words(init["SRC_URI"]) if word.startswith("crate://")]
+    assert any("/rustix/" in crate for crate in crates)
+
+
+@on_each_board
+def test_without_the_feature_nothing_is_there(series: Series, board: str) -> None:
+    found = series.expand(board, WANTED, OFF)
+    for recipe in (IMAGE, INITRAMFS, INIT):
+        assert "overlayroot" in found[recipe]["skipped"]
+    assert "overlayroot" not in found[KERNEL]["SRC_URI"]
+
+
+@on_each_board
+def test_other_images_stay_as_they_are(series: Series, board: str) -> None:
+    on, off = (series.expand(board, WANTED, settings)[ORDINARY] for settings in ((), OFF))
+    assert on == off
+    assert "overlayroot" not in "".join(value or "" for value in on.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('OVERLAYROOT_SISE = "20"', "did you mean OVERLAYROOT_SIZE?"),
+        ('OVERLAYROOT_ROOTFS = "btrfs"', "accepted: ext4, squashfs, erofs"),
+        ('OVERLAYROOT_BOOT_SIZE = "many"', "a number of MiB"),
+    ],
+)
+def test_wrong_settings_end_the_build(series: Series, setting: str, message: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        series.expand("nitrogen6x", {IMAGE: ["PN"]}, (setting,))
+    assert message in str(caught.value)
