@@ -22,6 +22,7 @@ def system(folder: pathlib.Path) -> None:
     """The test system with the tool, and files of every kind."""
     shutil.copy(uml.setting("OVERLAYROOT_CTL"), folder / "bin/overlayrootctl")
     etc = folder / "etc"
+    shutil.copy(uml.TOP / "rust/overlayrootctl/files/overlayroot-check.init", etc / "check")
     (etc / "conf.d").mkdir()
     (etc / "conf.d/a").write_text("a\n")
     (etc / "conf.d/b").write_text("b\n")

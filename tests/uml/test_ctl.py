@@ -64,8 +64,21 @@ def test_status_check(board: Board, script: str, line: str, code: int, text: str
     assert text in found["check"][1]
 
 
+SCRIPT = "echo '<<script'; sh /etc/check start; echo \">>$?\""
+
+
+def test_init_script(board: Board) -> None:
+    found = board.run(SCRIPT)
+    assert found["script"][0] == 0 and "OVERLAYROOT OK" in found["script"][1]
+    found = board.run(SCRIPT, "root=/dev/ubda overlayfs=no")
+    assert found["script"][0] == 0 and "WARNING" in found["script"][1]
+
+
 def test_status_check_of_a_degraded_board(board: Board) -> None:
-    found = board.run("ctl check status --check", initrd=board.rig.initramfs(modules=[]))
+    script = f"ctl check status --check\n{SCRIPT}\necho '<<log'; dmesg | tail -n 3; echo '>>0'"
+    found = board.run(script, initrd=board.rig.initramfs(modules=[]))
+    assert found["script"][0] == 1 and "overlayroot-check: FAILED: OVERLAYROOT CRITICAL" in found["script"][1]
+    assert "overlayroot-check: OVERLAYROOT CRITICAL" in found["log"][1]
     assert found["check"][0] == 2
     assert "CRITICAL - / is the plain root, read-only" in found["check"][1]
     assert "degraded: " in found["check"][1]

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+//! The program as a whole: help, exit codes, completions, manual pages.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test; its helpers are not recognised as such
+
+use std::fs;
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_overlayrootctl"))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Commands that people see, as the help lists them.
+fn commands() -> Vec<String> {
+    let help = text(&run(&["--help"]).stdout);
+    let list = help.split("Commands:\n").nth(1).unwrap();
+    let list = list.split("\n\n").next().unwrap();
+    let names = list.lines().filter_map(|l| l.strip_prefix("  "));
+    let names = names.filter(|l| !l.starts_with(' '));
+    names
+        .filter_map(|l| l.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn each_command_has_help() {
+    let commands = commands();
+    assert!(commands.len() >= 9, "{commands:?}");
+    for command in &commands {
+        let help = run(&[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0), "{command}");
+        assert!(text(&help.stdout).contains("--json"), "{command}");
+    }
+    assert!(!commands.contains(&"man".to_owned()));
+}
+
+#[test]
+fn exit_codes_of_wrong_command_lines() {
+    for arguments in [&["bogus"][..], &[], &["status", "--bogus"], &["commit"]] {
+        let done = run(arguments);
+        assert_eq!(done.status.code(), Some(64), "{arguments:?}");
+        assert!(done.stdout.is_empty());
+    }
+}
+
+#[test]
+fn refusals_carry_a_remedy_in_text_and_json() {
+    let done = run(&["--json", "revert", "/proc/version"]);
+    assert_eq!(done.status.code(), Some(3));
+    let object: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(object["exit_code"], 3);
+    assert!(!object["remedy"].as_str().unwrap().is_empty());
+    let said = text(&done.stderr);
+    assert!(said.starts_with("error: refused, nothing was changed: "));
+    assert!(said.contains("\nremedy: "));
+    assert!(!said.contains('\x1b'), "colours without a terminal");
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&run(&["completion", shell]).stdout);
+        for command in commands() {
+            assert!(script.contains(&command), "{shell}: {command}");
+        }
+    }
+}
+
+#[test]
+fn a_manual_page_for_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = run(&["man", folder.path().to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let page = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("overlayrootctl.8").contains("Exit codes: 0 done"));
+    for command in commands() {
+        let page = page(&format!("overlayrootctl-{command}.8"));
+        assert!(page.contains(".SH SYNOPSIS"), "{command}");
+    }
+    assert!(page("overlayrootctl-status.8").contains("2 critical"));
+}
