@@ -276,6 +276,32 @@ def test_edit(board: Board) -> None:
     assert second == {} and "edited" in board.boot.script and "keep: No such file" in board.boot.script
 
 
+def test_edit_replaces_what_is_in_use(board: Board) -> None:
+    """As an update does: the program that everything here runs, and a file that is open."""
+    found = board.run(
+        """
+        exec 4< /etc/text
+        ctl edit edit -- /bin/busybox sh -c '
+            cd /bin; cp busybox new; mv new busybox; rm /etc/text; echo new > /etc/text'
+        ctl status status --check
+        cat <&4
+        """
+    )
+    assert found["edit"][0] == 0, found["edit"]
+    assert found["status"][0] == 0
+    assert "two" in found["status"][1] or "two" in board.boot.script
+    uml.run("e2fsck", "-fn", board.disk)
+    second = board.run(
+        """
+        cat /etc/text
+        ctl edit edit -- /bin/busybox true
+        ls -A /mnt/root-RO/.overlayroot
+        """
+    )
+    assert second["edit"][0] == 0
+    assert board.boot.script.startswith("new") and ".overlayroot: No such file" in board.boot.script
+
+
 def test_edit_is_locked(board: Board) -> None:
     found = board.run(
         """

@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::holders;
+use crate::keep::area::Area;
+use crate::keep::in_use::{self, SecondNames};
+use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
 use crate::live::{Layers, Live};
 
@@ -65,16 +68,23 @@ struct Failure {
 /// Makes the real root writable, runs `work` in a child process, and makes it read-only again.
 pub fn with_writable_lower(
     layers: &Layers,
-    purpose: &str,
-    signals: Signals,
+    job: &Job,
     work: impl FnOnce() -> Result<Done>,
 ) -> Result<Ended> {
-    let _lock = Lock::take(layers, purpose)?;
+    let _lock = Lock::take(layers, job.purpose)?;
     unshare_mounts()?;
     let blocked = block_signals()?;
     remount(layers, false)?;
-    let ended = in_child(signals, &blocked, work);
-    let (left_behind, again) = (end_companions(), read_only_again(layers));
+    let in_use = match job.replaces_files_in_use {
+        true => InUse::name_again(layers),
+        false => None,
+    };
+    let ended = in_child(job.signals, &blocked, work);
+    let left_behind = end_companions();
+    if let Some(in_use) = in_use {
+        in_use.take_back();
+    }
+    let again = read_only_again(layers);
     let ended = ended.map(|ended| Ended {
         left_behind,
         ..ended
@@ -105,6 +115,40 @@ pub fn with_writable_lower(
             exit_code: failure.exit_code,
         }),
         ended => Ok(ended),
+    }
+}
+
+/// What is done in the real root.
+#[derive(Debug)]
+pub struct Job {
+    /// Name of the command, for who finds the real root in use.
+    pub purpose: &'static str,
+    /// What signals to this program do meanwhile.
+    pub signals: Signals,
+    /// It may replace files that programs use, without keeping a name for them.
+    pub replaces_files_in_use: bool,
+}
+
+/// Second names for the files that programs use.
+struct InUse {
+    lower: Dir,
+    area: Area,
+    names: SecondNames,
+}
+
+impl InUse {
+    /// Without them the real root may stay writable, which is said then.
+    fn name_again(layers: &Layers) -> Option<InUse> {
+        let lower = Dir::open(layers.lower_path()).ok()?;
+        let area = Area::open(&lower);
+        let mut area = area.map_err(|error| log::warn!("{error}")).ok()?;
+        let names = in_use::name_again(&mut area, &lower);
+        Some(InUse { lower, area, names })
+    }
+
+    fn take_back(self) {
+        self.names.take_back(&self.area, &self.lower);
+        self.area.close(&self.lower);
     }
 }
 

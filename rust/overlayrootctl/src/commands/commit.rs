@@ -16,7 +16,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
-use crate::writable::{with_writable_lower, Done, Signals};
+use crate::writable::{with_writable_lower, Done, Job, Signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -27,6 +27,12 @@ pub const ENTRY: super::Entry = super::Entry {
 
 /// File systems where a rename and what it names may reach the disk in any order.
 const NO_JOURNAL: [&str; 2] = ["ext2", "vfat"];
+
+const COMMIT: Job = Job {
+    purpose: "commit",
+    signals: Signals::Wait,
+    replaces_files_in_use: false, // it parks them itself
+};
 
 fn define() -> Command {
     Command::new("commit")
@@ -104,7 +110,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
                 layers.lower.fstype
             );
         }
-        let ended = with_writable_lower(layers, "commit", Signals::Wait, || {
+        let ended = with_writable_lower(layers, &COMMIT, || {
             // Opened in the namespace where the lower is writable; changes until now are seen, too.
             let view = View::open(layers)?;
             let plan = Plan::make(&view, &paths, all)?;

@@ -10,13 +10,12 @@ use clap::{value_parser, Arg, ArgMatches, Command};
 use rustix::mount::{mount, mount_bind, mount_bind_recursive, MountFlags};
 
 use crate::error::{Error, Result};
-use crate::keep::area::Area;
 use crate::keep::planning::can_be_opened;
 use crate::layers::dir::Dir;
 use crate::live::{Layers, Live};
 use crate::output::Output;
 use crate::privilege::need_root;
-use crate::writable::{with_writable_lower, Done, Signals};
+use crate::writable::{with_writable_lower, Done, Job, Signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -26,6 +25,12 @@ pub const ENTRY: super::Entry = super::Entry {
 };
 
 const RESOLVER: &str = "etc/resolv.conf";
+
+const EDIT: Job = Job {
+    purpose: "edit",
+    signals: Signals::PassOn,
+    replaces_files_in_use: true,
+};
 
 fn define() -> Command {
     Command::new("edit")
@@ -63,7 +68,7 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
             layers.lower.source
         );
     }
-    let ended = with_writable_lower(layers, "edit", Signals::PassOn, || enter(layers, &words))?;
+    let ended = with_writable_lower(layers, &EDIT, || enter(layers, &words))?;
     ended.warn();
     Ok(ended.code)
 }
@@ -82,7 +87,6 @@ fn shell(lower: &Path) -> OsString {
 fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
     let lower = layers.lower_path();
     let tree = Dir::open(lower).map_err(Error::system("open", lower.display()))?;
-    Area::tidy(&tree)?;
     furnish(lower, &tree);
     std::os::unix::fs::chroot(lower)
         .map_err(Error::system("change the root to", lower.display()))?;

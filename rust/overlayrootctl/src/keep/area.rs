@@ -40,18 +40,14 @@ impl Area {
         make(lower, boot.trim()).map_err(Error::system("make", format!("/{NAME} in the real root")))
     }
 
-    /// Removes what earlier boots left, where there is anything.
-    pub fn tidy(lower: &Dir) -> Result<()> {
-        let there = lower.stat(OsStr::new(NAME));
-        match there.map_err(Error::system("look at", NAME))? {
-            Some(_) => Area::open(lower).map(|area| area.close(lower)),
-            None => Ok(()),
-        }
-    }
-
     /// The directory where copies are made.
     pub fn new_files(&self) -> &Dir {
         &self.new
+    }
+
+    /// The directory where what was replaced stays.
+    pub fn old_files(&self) -> &Dir {
+        &self.old
     }
 
     /// A name that is free for a copy.
@@ -104,7 +100,8 @@ impl Area {
         done.is_ok()
     }
 
-    fn free_old_name(&mut self) -> io::Result<OsString> {
+    /// A name that is free for what is replaced.
+    pub fn free_old_name(&mut self) -> io::Result<OsString> {
         loop {
             let name = self.fresh();
             if self.old.stat(&name)?.is_none() {

@@ -3,5 +3,6 @@
 //! leaves each file as it was or as it is to be.
 
 pub mod area;
+pub mod in_use;
 pub mod planning;
 pub mod writing;
