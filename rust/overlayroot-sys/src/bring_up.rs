@@ -61,10 +61,18 @@ fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: Flags, data: &
     }
 }
 
-/// Makes a directory of the initramfs unless it is there.
+/// Makes a directory of the initramfs unless it is there, and the one above it: who packs an initramfs
+/// need not know of `/mnt`.
 pub fn make_dir(sys: &mut dyn System, path: &str) -> Result<()> {
     match sys.make_dir(path, 0o755) {
         Err(Errno::EEXIST) => Ok(()),
+        Err(Errno::ENOENT) => match path.rsplit_once('/') {
+            Some((parent, _)) if !parent.is_empty() => {
+                make_dir(sys, parent)?;
+                sys.make_dir(path, 0o755)
+            }
+            _ => Err(Errno::ENOENT),
+        },
         other => other,
     }
 }

@@ -346,10 +346,6 @@ impl System for Fake {
         if self.tree.contains_key(path) {
             return Err(Errno::EEXIST);
         }
-        // Parents of mount points in the initramfs: /mnt is part of it.
-        if path.starts_with("/mnt/") {
-            self.tree.insert("/mnt".to_owned(), Node::Dir);
-        }
         self.create(path, Node::Dir)
     }
 
