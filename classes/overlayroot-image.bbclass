@@ -117,6 +117,8 @@ python overlayroot_check_kernel() {
         bb.fatal("The kernel could not protect the root. %s lacks:\n  %s" % (config, "\n  ".join(lacks)))
 }
 do_image_qa[depends] += "virtual/kernel:do_deploy"
+# oe-core calls them by name: without this a changed setting would not run them again.
+do_image_qa[vardeps] += "overlayroot_check_rootfs overlayroot_check_kernel"
 
 # The image is looked into once more when it is done, whoever laid it out.
 IMAGE_CMD:wic:append() {
