@@ -200,6 +200,18 @@ def test_commit_is_refused(board: Board, script: str, line: str, reason: str) ->
     assert uml.sha256(board.disk) == before
 
 
+def test_commit_is_refused_without_the_journal(board: Board) -> None:
+    """A root that was mounted frozen: what its journal holds would be lost, or worse."""
+    board.run("echo new > /etc/journalled; sync", "root=/dev/ubda overlayfs=no")
+    found = board.run(
+        "echo x > /etc/x\nctl commit commit /etc/x\nctl edit edit -- /bin/busybox true",
+        "root=/dev/ubda ofs-dirty=frozen",
+    )
+    for command in ("commit", "edit"):
+        assert found[command][0] == 3 and "mounted without its journal" in found[command][1], found
+        assert "ofs-dirty=replay" in found[command][1]
+
+
 def test_commit_on_a_writable_boot_is_refused(board: Board) -> None:
     found = board.run("ctl commit commit /etc/x", "root=/dev/ubda overlayfs=no")
     assert found["commit"][0] == 3 and "/ is no overlay" in found["commit"][1]
