@@ -135,6 +135,25 @@ def test_commit_on_older_formats(board: Board, fstype: str, options: tuple[str, 
     uml.run("e2fsck", "-fn", board.disk)
 
 
+def test_commit_on_f2fs(board: Board) -> None:
+    board.disk = uml.disk(board.rig.folder / "f2fs.img", "f2fs", change=system, size=96)
+    initrd = board.rig.initramfs(modules=["overlay", "crc32_generic", "f2fs"])
+    found = board.run(f"{CHANGE}\nctl commit commit --all\nctl diff diff --json", initrd=initrd)
+    assert found["commit"][0] == 0, found["commit"]
+    assert changes(found["diff"]) == {}
+    second = board.run("cat /etc/text /etc/new; ls /etc/keep", initrd=initrd)
+    assert second == {} and "zwei" in board.boot.script and "new" in board.boot.script
+    assert "keep: No such file" in board.boot.script
+
+
+def test_commit_is_refused_by_btrfs(board: Board) -> None:
+    """It was mounted from a locked device, and stays read-only: that is said before anything is written."""
+    board.disk = uml.disk(board.rig.folder / "btrfs.img", "btrfs", change=system, size=128)
+    found = board.run("echo x > /etc/x\nctl commit commit /etc/x\nctl status status --check")
+    assert found["commit"][0] == 3 and "disable --once" in found["commit"][1], found
+    assert found["status"][0] == 0
+
+
 def test_commit_while_a_log_is_written(board: Board) -> None:
     """A file that grows all the time is kept as it was at one moment."""
     found = board.run(

@@ -74,7 +74,16 @@ pub fn with_writable_lower(
     let _lock = Lock::take(layers, job.purpose)?;
     unshare_mounts()?;
     let blocked = block_signals()?;
-    remount(layers, false)?;
+    remount(layers, false).map_err(|error| {
+        Error::refused(
+            error.to_string(),
+            match &*layers.lower.fstype {
+                // It looks at the lock of the device when it is mounted, and never again.
+                "btrfs" => "btrfs stays read-only in a protected boot: make the change in a writable one (overlayrootctl disable --once)",
+                _ => "dmesg has the reason of the file system",
+            },
+        )
+    })?;
     let in_use = match job.replaces_files_in_use {
         true => InUse::name_again(layers),
         false => None,
@@ -221,7 +230,6 @@ fn remount(layers: &Layers, read_only: bool) -> Result<()> {
     };
     mount_remount(layers.lower_path(), flags, "")
         .map_err(Error::system(operation, &layers.lower.source))
-        .map_err(|e| e.with_remedy("dmesg has the reason of the file system"))
 }
 
 /// Back to read-only, and a look whether it is; otherwise who holds it.
