@@ -16,7 +16,9 @@ WANTED = {
         "IMAGE_FEATURES",
         "IMAGE_FSTYPES",
         "IMAGE_INSTALL",
+        "OVERLAYROOT_BOOT",
         "OVERLAYROOT_UBOOT_FILE",
+        "QB_DEFAULT_KERNEL",
         "SPL_BINARY",
         "WKS_FULL_PATH",
         "_WKS_TEMPLATE",
@@ -36,9 +38,10 @@ BOARDS = {
     "nitrogen7": ("linux-boundary", "spi-nor"),
     "imx6qdlsabresd": ("linux-fslc", "card-spl"),
     "wandboard": ("linux-fslc", "card-spl"),
-    "qemuarm": ("linux-yocto", "spi-nor"),
+    "qemuarm": ("linux-yocto", None),
 }
 on_each_board = pytest.mark.parametrize("board", BOARDS)
+on_each_card = pytest.mark.parametrize("board", [board for board, (_, layout) in BOARDS.items() if layout])
 
 
 def words(value: str | None) -> list[str]:
@@ -47,24 +50,35 @@ def words(value: str | None) -> list[str]:
 
 @on_each_board
 def test_protected_image(series: Series, board: str) -> None:
-    kernel, layout = BOARDS[board]
     found = series.expand(board, WANTED)
     assert found[""]["MACHINE"] == board
-    assert found[""]["PREFERRED_PROVIDER_virtual/kernel"] == kernel
-    image = found[IMAGE]
-    assert "overlayroot" in words(image["IMAGE_FEATURES"])
-    assert "packagegroup-overlayroot" in words(image["IMAGE_INSTALL"])
+    assert found[""]["PREFERRED_PROVIDER_virtual/kernel"] == BOARDS[board][0]
+    assert "overlayroot" in words(found[IMAGE]["IMAGE_FEATURES"])
+    assert "packagegroup-overlayroot" in words(found[IMAGE]["IMAGE_INSTALL"])
+
+
+@on_each_card
+def test_card(series: Series, board: str) -> None:
+    image = series.expand(board, WANTED)[IMAGE]
     assert {"wic.gz", "wic.bmap"} <= set(words(image["IMAGE_FSTYPES"]))
-    assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{layout}.wks")
+    assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{BOARDS[board][1]}.wks")
     boot = words(image["IMAGE_BOOT_FILES"])
+    assert "zImage" in boot
     assert f"overlayroot-initramfs-{board}.cpio.gz;overlayroot.cpio.gz" in boot
     assert f"overlayroot-image-minimal-{board}.overlayroot.env;overlayroot.env" in boot
     scripts = [entry for entry in boot if entry.endswith("boot.scr")]
     assert scripts == ["boot.scr-overlayroot;boot.scr"]
-    assert "zImage" in boot or board == "qemuarm"
 
 
-@on_each_board
+def test_runqemu_gets_a_kernel_with_the_initramfs(series: Series) -> None:
+    image = series.expand("qemuarm", WANTED)[IMAGE]
+    assert image["OVERLAYROOT_BOOT"] == "bundle"
+    assert "ext4" in words(image["IMAGE_FSTYPES"])
+    assert not any(kind.startswith("wic") for kind in words(image["IMAGE_FSTYPES"]))
+    assert "initramfs" in image["QB_DEFAULT_KERNEL"]
+
+
+@on_each_card
 def test_layout_has_u_boot_where_the_board_looks(series: Series, board: str) -> None:
     layout = BOARDS[board][1]
     image = series.expand(board, WANTED)[IMAGE]
