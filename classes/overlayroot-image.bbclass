@@ -125,8 +125,8 @@ IMAGE_CMD:wic:append() {
     overlayroot_finish_wic "$out.wic"
 }
 overlayroot_finish_wic() {
-    python3 ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py ${@overlayroot.layout.wic_options(d)} "$1" ||
-        bbfatal "overlayroot: the image could not protect its root"
+    message=$(python3 ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py ${@overlayroot.layout.wic_options(d)} "$1" 2>&1) ||
+        bbfatal "$message"
 }
 do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py:True"
 do_image_wic[prefuncs] += "overlayroot_check_initramfs"

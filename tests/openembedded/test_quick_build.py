@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -17,6 +18,15 @@ from labgrid_board import BoardStrategy, Status
 FOLDER = "quick"
 DEPLOY = WORK / FOLDER / "build/tmp-glibc/deploy/images/nitrogen6x"
 NAME = "overlayroot-image-minimal-nitrogen6x.rootfs"
+INITRAMFS = "overlayroot-initramfs-nitrogen6x.cpio.gz"
+ENVIRONMENT = "overlayroot-image-minimal-nitrogen6x.overlayroot.env"
+# An image recipe of somebody else's, with a bad idea.
+SPOIL = """\
+ROOTFS_POSTPROCESS_COMMAND:append = " spoil"
+spoil() {
+    echo 'LABEL=rootfs /mnt/again ext4 defaults 0 0' >>${IMAGE_ROOTFS}/etc/fstab
+}
+"""
 
 
 def build(series: Series, target: str, settings: str = "") -> subprocess.CompletedProcess:
@@ -24,22 +34,28 @@ def build(series: Series, target: str, settings: str = "") -> subprocess.Complet
     extra = WORK / FOLDER / "settings.conf"
     extra.parent.mkdir(exist_ok=True)
     extra.write_text(settings)
+    spoil = WORK / FOLDER / "classes/spoil.bbclass"
+    spoil.parent.mkdir(exist_ok=True)
+    spoil.write_text(SPOIL)
     files = "kas/nitrogen6x.yml:kas/opt/debian-toolchain.yml:local.yml"
     command = f"bitbake -R {extra} {target}"
     return series.kas("shell", files, "--command", command, folder=FOLDER, timeout=3 * 3600)
 
 
 @pytest.fixture(scope="module")
-def deployed(scarthgap: Series) -> pathlib.Path:
-    """The folder of a finished build."""
+def deployed(scarthgap: Series, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder with what a build has deployed; a build that fails takes things out of the real one."""
     result = build(scarthgap, "overlayroot-image-minimal")
     assert result.returncode == 0, result.stdout[-6000:]
     assert "WARNING" not in result.stdout, result.stdout[-6000:]
-    return DEPLOY
+    folder = tmp_path_factory.mktemp("deployed")
+    for name in (f"{NAME}.wic.gz", f"{NAME}.wic.bmap", INITRAMFS, ENVIRONMENT):
+        shutil.copy(DEPLOY / name, folder)
+    return folder
 
 
 def test_initramfs_holds_the_init_and_little_else(deployed: pathlib.Path) -> None:
-    archive = gzip.decompress((deployed / "overlayroot-initramfs-nitrogen6x.cpio.gz").read_bytes())
+    archive = gzip.decompress((deployed / INITRAMFS).read_bytes())
     listing = subprocess.run(["cpio", "-t", "--quiet"], input=archive, stdout=subprocess.PIPE, check=True)
     names = set(listing.stdout.decode().split())
     ends = {name for name in names if not any(other.startswith(name + "/") for other in names)} - {"."}
@@ -59,45 +75,11 @@ def test_initramfs_holds_the_init_and_little_else(deployed: pathlib.Path) -> Non
 def test_card(deployed: pathlib.Path) -> None:
     card = gzip.decompress((deployed / f"{NAME}.wic.gz").read_bytes())
     signature = int.from_bytes(card[440:444], "little")
-    environment = (deployed / "overlayroot-image-minimal-nitrogen6x.overlayroot.env").read_text()
+    environment = (deployed / ENVIRONMENT).read_text()
     assert f"ofs_root=PARTUUID={signature:08x}-02" in environment
     start = int.from_bytes(card[446 + 8 : 446 + 12], "little") * 512
     assert start == 4 << 20
     assert (deployed / f"{NAME}.wic.bmap").stat().st_size > 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        # Debian's kernel has ext4 and overlayfs as modules.
-        ('OVERLAYROOT_KERNEL_MODULES = "0"', "The kernel could not protect the root"),
-        (
-            'OVERLAYROOT_KERNEL_CONFIG = "/nonexistent"',
-            "nobody knows whether the kernel can protect the root",
-        ),
-        # The image alone: oe-core has a check of its own for the initramfs.
-        (
-            'INITRAMFS_MAXSIZE:pn-overlayroot-image-minimal = "100"',
-            "more than INITRAMFS_MAXSIZE = 100 KiB",
-        ),
-        (
-            'IMAGE_BOOT_FILES:remove = "boot.scr-overlayroot;boot.scr"',
-            "boot.scr is not on the boot partition",
-        ),
-        (
-            'ROOTFS_POSTPROCESS_COMMAND:append = " spoil"\n'
-            "spoil() {\n    echo 'LABEL=rootfs /mnt/again ext4 defaults 0 0' >>${IMAGE_ROOTFS}/etc/fstab\n}",
-            "mounts the real root writable",
-        ),
-    ],
-    ids=["modules", "no-config", "large", "boot-script", "fstab"],
-)
-def test_image_that_could_not_protect_itself_ends_the_build(
-    scarthgap: Series, deployed: pathlib.Path, settings: str, message: str
-) -> None:
-    result = build(scarthgap, "overlayroot-image-minimal", settings + "\n")
-    assert result.returncode != 0
-    assert message in result.stdout, result.stdout[-6000:]
 
 
 @pytest.fixture
@@ -148,3 +130,33 @@ def test_one_writable_boot(board: BoardStrategy) -> None:
     run(board, "echo new >/kept && sync")
     board.transition(Status.off)
     assert board.root_hash() != before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # Debian's kernel has ext4 and overlayfs as modules.
+        ('OVERLAYROOT_KERNEL_MODULES = "0"', "The kernel could not protect the root"),
+        (
+            'OVERLAYROOT_KERNEL_CONFIG = "/nonexistent"',
+            "nobody knows whether the kernel can protect the root",
+        ),
+        # The image alone: oe-core has a check of its own for the initramfs.
+        (
+            'INITRAMFS_MAXSIZE:pn-overlayroot-image-minimal = "100"',
+            "more than INITRAMFS_MAXSIZE = 100 KiB",
+        ),
+        (
+            'IMAGE_BOOT_FILES:remove = "boot.scr-overlayroot;boot.scr"',
+            "boot.scr is not on the boot partition",
+        ),
+        (f'BBPATH:append = ":{WORK / FOLDER}"\nINHERIT += "spoil"', "mounts the real root writable"),
+    ],
+    ids=["modules", "no-config", "large", "boot-script", "fstab"],
+)
+def test_image_that_could_not_protect_itself_ends_the_build(
+    scarthgap: Series, deployed: pathlib.Path, settings: str, message: str
+) -> None:
+    result = build(scarthgap, "overlayroot-image-minimal", settings + "\n")
+    assert result.returncode != 0
+    assert message in result.stdout, result.stdout[-6000:]
