@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::makedev;
+use rustix::fs::{makedev, renameat_with, syncfs, RenameFlags, CWD};
+use rustix::io::Errno;
 use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
 
 use super::uenv::{self, UENV};
@@ -74,7 +75,7 @@ impl BootPartition {
                 None::<&CStr>,
             )
         };
-        let (Ok(()) | Err(rustix::io::Errno::BUSY)) = types
+        let (Ok(()) | Err(Errno::BUSY)) = types
             .into_iter()
             .map(mount_as)
             .find(|result| result.is_ok())
@@ -131,8 +132,7 @@ impl BootPartition {
     }
 
     /// Replaces a file so that a cut leaves the old one or the new one: written beside it, on the medium
-    /// before it takes the name. (vfat has no journal: a cut in the very moment of renaming may leave both
-    /// names, of which the new one is whole.)
+    /// before it takes the name.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let flags = mount_flags(&self.folder)?;
         if !flags.contains(MountFlags::RDONLY) {
@@ -151,10 +151,19 @@ impl BootPartition {
             let mut file = File::create(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            fs::rename(&beside, &path)?;
             let folder = File::open(&self.folder)?;
-            folder.sync_all()?;
-            rustix::fs::syncfs(&folder).map_err(io::Error::from)
+            // Everything of it, its clusters and its name included.
+            syncfs(&folder)?;
+            let exchanged = path.exists() && exchange(&beside, &path)?;
+            if !exchanged {
+                fs::rename(&beside, &path)?;
+            }
+            syncfs(&folder)?;
+            if exchanged {
+                fs::remove_file(&beside)?; // the old one
+                syncfs(&folder)?;
+            }
+            Ok(())
         };
         write().map_err(|error| {
             let _ = fs::remove_file(&beside); // not there when it has been renamed
@@ -165,6 +174,18 @@ impl BootPartition {
     fn remount(&self, flags: MountFlags, operation: &'static str) -> Result<()> {
         mount_remount(&self.folder, flags, "")
             .map_err(Error::system(operation, self.folder.display()))
+    }
+}
+
+/// Exchanges two names; `false` where the kernel cannot (vfat: before Linux 6.0).
+///
+/// Renaming over a file, vfat frees the clusters of the old one before the name points to the new ones: a
+/// cut in between leaves a name for clusters that are free. An exchange frees nothing.
+fn exchange(from: &Path, to: &Path) -> io::Result<bool> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
