@@ -44,7 +44,7 @@ def test_request_is_used_up(board: BoardStrategy, system: System, recording: Rec
     emulated = board.emulated
     environment = lasting(emulated.environment())
     recording.before = emulated.flash.read_bytes()
-    with emulated.flash_recorded(recording.log):
+    with emulated.recorded("flash", recording.log):
         board.transition(Status.shell)
         assert_protected(system, "20")
         system.settle()

@@ -1,15 +1,54 @@
 # SPDX-License-Identifier: MIT
-"""overlayrootctl changes what the next boot is, and the RAM layer of this one."""
+"""overlayrootctl changes what the next boot is, and the RAM layer of this one.
 
+On the emulated board all tests up to the last one happen in one power-on, and each write to the card is
+recorded: there is none until the last test asks for some.
+"""
+
+import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 from conftest import System, mtools
 from labgrid_board import BoardStrategy, Status
 from test_board import assert_protected, assert_writable
+from writelog import writes
+
+# Where the boot partition begins, and what its uEnv.txt says before: more than a cluster.
+BOOT = 4 << 20
+BEFORE = f"note={'x' * 5000}\n"
+
+
+class Recording:
+    """The boot partition before, the log of what is written to the card, and how recording is ended."""
+
+    before: pathlib.Path
+    log: pathlib.Path
+    end: contextlib.ExitStack
+
+
+@pytest.fixture(scope="module")
+def recording(board: BoardStrategy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
+    """From the first power-on of this module on."""
+    recording = Recording()
+    folder = tmp_path_factory.mktemp("card")
+    recording.before, recording.log = folder / "boot.img", folder / "log"
+    with contextlib.ExitStack() as recording.end:
+        board.transition(Status.off)
+        if board.emulated:
+            card = board.emulated.card
+            (folder / "uEnv.txt").write_text(BEFORE)
+            mtools("mcopy", card, "-o", str(folder / "uEnv.txt"), "::uEnv.txt")
+            with card.open("rb") as medium:
+                medium.seek(BOOT)
+                recording.before.write_bytes(medium.read(60 << 20))
+            recording.end.enter_context(board.emulated.recorded("card", recording.log))
+        yield recording
 
 
 def ctl(system: System, command: str) -> dict:
@@ -17,7 +56,7 @@ def ctl(system: System, command: str) -> dict:
     return json.loads(system.run(f"overlayrootctl --json {command}"))
 
 
-def test_settings_in_the_environment(board: BoardStrategy, system: System) -> None:
+def test_settings_in_the_environment(board: BoardStrategy, system: System, recording: Recording) -> None:
     board.transition(Status.shell)
     system.settle()
     done = ctl(system, "size 48M")
@@ -69,27 +108,56 @@ def test_an_environment_that_is_torn(board: BoardStrategy, system: System) -> No
 
 
 @pytest.mark.lg_feature("card")
-def test_settings_in_a_file(board: BoardStrategy, system: System) -> None:
+def test_settings_in_a_file(board: BoardStrategy, system: System, recording: Recording) -> None:
     """The file is on the card as soon as the command says so: the plug is pulled right after it."""
     board.transition(Status.shell)
     done = ctl(system, "disable --store file")
     assert done["store"].startswith("uEnv.txt on the boot partition (/dev/mmcblk")
+    assert "/run/overlayrootctl" not in system.run("cat /proc/mounts")
     board.cut_power()
+    recording.end.close()
     card = board.emulated.card
     try:
-        assert uenv(card) == "overlayfs=no\n"
+        assert read(card, "uEnv.txt") == f"{BEFORE}overlayfs=no\n".encode()
+        assert_whole_at_each_write(recording)
         board.transition(Status.shell)
         assert_writable(system)
         ctl(system, "enable --store file")
-        assert "/run/overlayrootctl" not in system.run("cat /proc/mounts")
         board.cut_power()
-        assert uenv(card) == "overlayfs=yes\n"
+        assert read(card, "uEnv.txt") == f"{BEFORE}overlayfs=yes\n".encode()
     finally:
         board.cut_power()
         mtools("mdel", card, "::uEnv.txt")
 
 
-def uenv(card: pathlib.Path) -> str:
-    """The file on the boot partition."""
-    shown = subprocess.run(["mtype", "-i", f"{card}@@4M", "::uEnv.txt"], capture_output=True, check=True)
-    return shown.stdout.decode()
+def assert_whole_at_each_write(recording: Recording) -> None:
+    """A cut at any of them leaves the old or the new uEnv.txt as a whole, and every other file as it was.
+
+    This is also what the card got in all of these tests: nothing but that, and nothing outside of the boot
+    partition.
+    """
+    size = recording.before.stat().st_size
+    requests = writes(recording.log)
+    assert 5 <= len(requests) < 200
+    others = ("boot.scr", "overlayroot.env", "overlayroot.cpio.gz")
+    image = recording.before
+    expected = {name: read(image, name, 0) for name in others}
+    seen: list[bytes] = []
+    with image.open("r+b", buffering=0) as medium:
+        for offset, data in requests:
+            assert BOOT <= offset and offset + len(data) <= BOOT + size, "outside of the boot partition"
+            # In the middle of a request, between two sectors, and after it.
+            half = len(data) // 1024 * 512
+            for part in (data[:half], data):
+                os.pwrite(medium.fileno(), part, offset - BOOT)
+                seen.append(read(image, "uEnv.txt", 0))
+                assert {name: read(image, name, 0) for name in others} == expected
+    old, new = BEFORE.encode(), f"{BEFORE}overlayfs=no\n".encode()
+    turn = seen.index(new)
+    assert seen == [old] * turn + [new] * (len(seen) - turn)
+
+
+def read(card: pathlib.Path, name: str, partition: int = BOOT) -> bytes:
+    """A file on the boot partition."""
+    command = ["mtype", "-i", f"{card}@@{partition}", f"::{name}"]
+    return subprocess.run(command, capture_output=True, check=True).stdout

@@ -100,8 +100,8 @@ class Board:
             raise EmulatorError(f'{missing} is not set; eval "$(scripts/board-env)"') from missing
         self.card, self.flash = folder / "sd.img", folder / "spi.img"
         self.u_boot = folder / "u-boot.imx"
-        # Log of all writes to the flash, when a test asks for it (writelog.py).
-        self.write_log: pathlib.Path | None = None
+        # Logs of all writes to "flash" and "card", when a test asks for them (writelog.py).
+        self.write_logs: dict[str, pathlib.Path] = {}
         folder.mkdir(parents=True, exist_ok=True)
         code = pathlib.Path(u_boot).read_bytes()
         if code.count(CLOCK_CODE) != 1:
@@ -132,14 +132,14 @@ class Board:
         self.flash.write_bytes(flash)
 
     @contextlib.contextmanager
-    def flash_recorded(self, log: pathlib.Path) -> Iterator[None]:
-        """Each write to the flash goes to a log as well, for one power-on within this context."""
+    def recorded(self, device: str, log: pathlib.Path) -> Iterator[None]:
+        """Each write to "flash" or "card" goes to a log as well, for one power-on within this context."""
         log.write_bytes(b"")
-        self.write_log = log
+        self.write_logs[device] = log
         try:
             yield
         finally:
-            self.write_log = None
+            del self.write_logs[device]
 
     def judge_flash(self, flash: pathlib.Path, *, seconds: int = 120) -> bool:
         """Whether U-Boot itself accepts the environment in a flash image, or takes its built-in one."""
@@ -180,12 +180,14 @@ class Board:
 
         `console` is QEMU's word for where its console goes; `flash` another flash image than the board's.
         """
-        nor = f"format=raw,file={flash or self.flash}"
-        if self.write_log and not flash:
-            nor = (
-                f"driver=blklogwrites,file.driver=file,file.filename={self.flash},"
-                f"log.driver=file,log.filename={self.write_log}"
-            )
+
+        def medium(device: str, file: pathlib.Path) -> str:
+            if log := self.write_logs.get(device):
+                node = f"driver=blklogwrites,file.driver=file,file.filename={file}"
+                return f"{node},log.driver=file,log.filename={log}"
+            return f"format=raw,file={file}"
+
+        nor = f"format=raw,file={flash}" if flash else medium("flash", self.flash)
         return [
             *(self.qemu, "-M", "sabrelite", "-m", "1G", "-smp", "1", "-nic", "none"),
             # The console is the second serial port, ttymxc1.
@@ -194,7 +196,7 @@ class Board:
             *("-device", "loader,addr=0x17800000,cpu-num=0"),
             *("-drive", f"if=mtd,{nor}"),
             # A write is on the card when the guest is told so: a cut leaves what a real card would have.
-            *("-drive", f"if=none,id=card,format=raw,file={self.card},cache=directsync"),
+            *("-drive", f"if=none,id=card,{medium('card', self.card)},cache=directsync"),
             *("-device", "sd-card,drive=card"),
         ]
 
