@@ -23,7 +23,7 @@ image: ## build the SD image (build/image)
 	scripts/host-packages rust image
 	scripts/build-image
 
-kernel: ## compile a kernel of the layer's fragments (some 20 minutes of two cores)
+kernel: ## compile a kernel of the layer's fragments (an hour or two)
 	scripts/build-kernel
 
 boot: ## console of an emulated board with that image

@@ -18,7 +18,7 @@ def kernel() -> pathlib.Path:
     """Folder of the kernel that `make kernel` has made."""
     done = subprocess.run([TOP / "scripts/build-kernel", "--cached"], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        pytest.skip("no kernel of the fragments; make kernel builds one (some 20 minutes of two cores)")
+        pytest.skip("no kernel of the fragments; make kernel builds one (an hour or two)")
     return pathlib.Path(done.stdout.strip())
 
 
