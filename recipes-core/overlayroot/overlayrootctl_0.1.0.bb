@@ -1,14 +1,43 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "See, keep, undo and switch what overlayroot's init does, on the running board"
-DESCRIPTION = "Command-line tool: the report of this boot in words, settings of the next one, changes that are to stay."
+SUMMARY:${PN}-watch = "Warns when the RAM layer of a protected system fills"
+DESCRIPTION = "Command-line tool: the report of this boot in words, settings of the next one, changes that are to stay. \
+A service fails visibly where a board should be protected and is not, another one warns when the RAM layer fills."
 
 OVERLAYROOT_CARGO_PACKAGE = "overlayrootctl"
 
 require overlayroot.inc
 
+SRC_URI += "file://rust/overlayrootctl/files"
+
+inherit systemd update-rc.d
+
 do_install() {
+    files=${S}/overlayrootctl/files
     install -D -m 0755 ${OVERLAYROOT_CARGO_OUTPUT}/overlayrootctl ${D}${sbindir}/overlayrootctl
+    install -D -m 0644 $files/overlayroot-login.sh ${D}${sysconfdir}/profile.d/overlayroot-login.sh
+    for name in check watch; do
+        install -D -m 0755 $files/overlayroot-$name.init ${D}${sysconfdir}/init.d/overlayroot-$name
+        install -D -m 0644 $files/overlayroot-$name.service ${D}${systemd_system_unitdir}/overlayroot-$name.service
+        # The units name the folder that most distributions have.
+        sed -i 's,/usr/sbin/,${sbindir}/,' ${D}${sysconfdir}/init.d/overlayroot-$name \
+            ${D}${systemd_system_unitdir}/overlayroot-$name.service
+    done
 }
+
+# A package can start one script of sysvinit: the watch has one of its own.
+PACKAGES =+ "${PN}-watch"
+FILES:${PN}-watch += "${sysconfdir}/init.d/overlayroot-watch ${systemd_system_unitdir}/overlayroot-watch.service"
+RDEPENDS:${PN}-watch = "${PN}"
+
+SYSTEMD_PACKAGES = "${PN} ${PN}-watch"
+SYSTEMD_SERVICE:${PN} = "overlayroot-check.service"
+SYSTEMD_SERVICE:${PN}-watch = "overlayroot-watch.service"
+INITSCRIPT_PACKAGES = "${PN} ${PN}-watch"
+INITSCRIPT_NAME:${PN} = "overlayroot-check"
+INITSCRIPT_PARAMS:${PN} = "start 90 2 3 4 5 ."
+INITSCRIPT_NAME:${PN}-watch = "overlayroot-watch"
+INITSCRIPT_PARAMS:${PN}-watch = "defaults 90"
 
 # The settings of the next boot are in U-Boot's environment.
 RRECOMMENDS:${PN} = "libubootenv-bin"

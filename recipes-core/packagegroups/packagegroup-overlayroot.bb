@@ -9,7 +9,7 @@ inherit packagegroup features_check
 
 REQUIRED_DISTRO_FEATURES = "overlayroot"
 
-RDEPENDS:${PN} = "overlayrootctl"
+RDEPENDS:${PN} = "overlayrootctl overlayrootctl-watch"
 
 # The settings of the next boot: fw_printenv, fw_setenv, and where they find the environment. The overlay module,
 # for kernels that have it as one.

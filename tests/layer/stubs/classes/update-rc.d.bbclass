@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+# Stands for the class of oe-core.
