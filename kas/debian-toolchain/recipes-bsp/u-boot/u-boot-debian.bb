@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "U-Boot for the Nitrogen6X from Debian's u-boot-imx"
-HOMEPAGE = "https://packages.debian.org/trixie/u-boot-imx"
 LICENSE = "GPL-2.0-or-later"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/GPL-2.0-or-later;md5=fed54355545ffd980b814dab4a3b312c"
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 SUMMARY = "Debian's kernel for 32-bit ARM, as its package has it"
 DESCRIPTION = "Drivers are modules: the initramfs has to carry those that lead to the root."
-HOMEPAGE = "https://packages.debian.org/trixie/linux-image-armmp"
 SECTION = "kernel"
 LICENSE = "GPL-2.0-only"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/GPL-2.0-only;md5=801f80980d171dd6425610833a22dbe6"
