@@ -2,12 +2,17 @@
 """The board of these tests, and what a failure shows."""
 
 import json
+import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 from labgrid_board import BoardStrategy, Status
+
+# Workers of pytest-xdist have a board each; read before labgrid loads its environment.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["LG_BOARD"] += f"-{worker}"
 
 
 class System:
