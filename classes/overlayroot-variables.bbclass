@@ -60,7 +60,7 @@ OVERLAYROOT_BOOT ??= "${@'bundle' if d.getVar('INITRAMFS_IMAGE_BUNDLE') == '1' e
 OVERLAYROOT_BOOT[doc] = "`script`: our boot script and a separate initramfs on the boot partition. `bundle`: the kernel carries the initramfs (`INITRAMFS_IMAGE_BUNDLE`), for boards whose boot script must stay."
 
 OVERLAYROOT_BOOT_SCRIPTS ??= "boot.scr"
-OVERLAYROOT_BOOT_SCRIPTS[doc] = "Names under which the boot script is put on the boot partition. Boundary's U-Boot before 2017 looks for `6x_bootscript`."
+OVERLAYROOT_BOOT_SCRIPTS[doc] = "Names under which the boot script is put on the boot partition. Older U-Boots of Boundary look for `6x_bootscript`."
 
 OVERLAYROOT_BOOT_ENV ??= ""
 OVERLAYROOT_BOOT_ENV[doc] = "More lines for `overlayroot.env` on the boot partition, separated by `\n`: U-Boot variables that the boot script imports."

@@ -19,19 +19,6 @@ def minimal(**variables: str) -> bb.data_smart.DataSmart:
     return bitbake.recipe(IMAGES / "overlayroot-image-minimal.bb", bitbake.configuration(**ON, **variables))
 
 
-@pytest.fixture
-def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Texts with which parsing ended."""
-    said: list[str] = []
-
-    def fatal(*words: str) -> None:
-        said.append(" ".join(words))
-        raise bb.BBHandledException(*words)
-
-    monkeypatch.setattr(bb, "fatal", fatal)
-    return said
-
-
 @pytest.mark.parametrize("path", bitbake.files(".bb"), ids=lambda path: path.name)
 def test_no_recipe_is_built_without_the_feature(path: pathlib.Path) -> None:
     assert bitbake.recipe(path, bitbake.configuration()).getVar("__SKIPPED").endswith("overlayroot")

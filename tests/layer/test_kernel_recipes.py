@@ -104,19 +104,6 @@ class Build:
         bb.build.exec_func(function, self.d)
 
 
-@pytest.fixture
-def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Texts with which a task ended the build."""
-    said: list[str] = []
-
-    def fatal(*words: str) -> None:
-        said.append(" ".join(words))
-        raise bb.BBHandledException(*words)
-
-    monkeypatch.setattr(bb, "fatal", fatal)
-    return said
-
-
 def test_check_ends_the_build(tmp_path: pathlib.Path, errors: list[str]) -> None:
     build = Build(tmp_path, YOCTO)
     lines = [
