@@ -153,10 +153,15 @@ def initramfs(
     modules: Sequence[str] = ("overlay",),
     conf: str | None = None,
     files: Sequence[str] = (),
+    first: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """Packs the shipped init; `modules` are names, `conf` is overlayroot.conf."""
+    """Packs the shipped init; `modules` are names, `conf` is overlayroot.conf.
+
+    `first` runs before it, and then executes /overlayroot-init.
+    """
     command: list[str | pathlib.Path] = [TOP / "scripts/mkinitramfs", "--output", path]
-    command += ["--init", setting("OVERLAYROOT_INIT")]
+    init = setting("OVERLAYROOT_INIT")
+    command += ["--init", first, "--file", f"{init}=overlayroot-init"] if first else ["--init", init]
     if conf is not None:
         (path.parent / "overlayroot.conf").write_text(conf)
         command += ["--conf", path.parent / "overlayroot.conf"]

@@ -40,6 +40,7 @@ rm /etc/gone; rm -r /etc/gone.d
 mkdir -p /opt/deep; echo deep > /opt/deep/file; ln /etc/added /etc/linked
 rm /etc/turns; mkdir /etc/turns; echo inside > /etc/turns/file
 """
+COMMIT = "ctl commit commit /etc/big /etc/small /etc/added /etc/linked /etc/gone /etc/gone.d /opt /etc/turns"
 # The other way, as people do it by hand: the file is there in part for a while.
 BY_HAND = """
 mount -o remount,rw /mnt/root-RO
@@ -82,8 +83,8 @@ def tools(folder: pathlib.Path) -> None:
         (folder / name).mkdir()
 
 
-def record(rig: Rig, script: str, options: str = "") -> tuple[bytes, list[writelog.Write], str]:
-    """The real root before, what was written to it, and what the script printed."""
+def record(rig: Rig, script: str, options: str = "") -> tuple[bytes, pathlib.Path, str]:
+    """The real root before, the log of what was written to it, and what the script printed."""
     make = ("-b", str(BLOCK), "-m", "0")
     disk = uml.disk(rig.folder / "real.img", change=real_root, size=12, options=make)
     before = disk.read_bytes()
@@ -96,13 +97,12 @@ def record(rig: Rig, script: str, options: str = "") -> tuple[bytes, list[writel
         "root=/dev/ubda overlayfs=no",
         [system, disk, log],
         initrd,
-        script=f"OPTIONS={options}{STACK}chroot /stack /bin/busybox sh -c '{RUN}{script}'\nsync\nsleep 1",
+        script=f"OPTIONS={options}{STACK}chroot /stack /bin/busybox sh -c '{RUN}{script}'\nsync; dmlog end flush",
         memory=128,
         timeout=120,
     )
-    requests = writelog.writes(log)
-    assert requests, f"nothing was recorded: {boot.script}"
-    return before, requests, boot.script
+    assert writelog.writes(log), f"nothing was recorded: {boot.script}"
+    return before, log, boot.script
 
 
 def files_after_cut(medium: bytes, folder: pathlib.Path) -> dict[str, str | None]:
@@ -156,12 +156,11 @@ def torn(states: list[dict[str, str | None]]) -> list[str]:
 @pytest.mark.parametrize("options", ["", ",sync"], ids=["usual", "each-step-by-itself"])
 def test_each_file_is_old_or_new(rig: Rig, options: str) -> None:
     """With `sync` ext4 writes each rename at once, not several as one: the most that can be cut."""
-    paths = "/etc/big /etc/small /etc/added /etc/linked /etc/gone /etc/gone.d /opt /etc/turns"
-    script = f"{CHANGE}\nctl commit commit {paths}"
-    before, requests, printed = record(rig, script, options)
+    script = f"{CHANGE}\n{COMMIT}"
+    before, log, printed = record(rig, script, options)
     code, text = outputs(printed)["commit"]
     assert code == 0, text
-    states = replay(before, requests, rig.folder)
+    states = replay(before, writelog.writes(log), rig.folder)
     assert len(states) > 20, f"only {len(states)} cuts"
     assert torn(states) == []
     assert states[0] == {name: old for name, (old, _) in FILES.items()}
@@ -171,6 +170,6 @@ def test_each_file_is_old_or_new(rig: Rig, options: str) -> None:
 @pytest.mark.timeout(900)
 def test_positive_control(rig: Rig) -> None:
     """The same rig sees the damage where a file is changed by hand."""
-    before, requests, _ = record(rig, f"{CHANGE}{BY_HAND}")
-    states = replay(before, requests, rig.folder)
+    before, log, _ = record(rig, f"{CHANGE}{BY_HAND}")
+    states = replay(before, writelog.writes(log), rig.folder)
     assert any("etc/big" in line for line in torn(states))
