@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl image kernel boot demo test lint test-rust test-uml test-board test-layer clean distclean
+.PHONY: help setup init ctl image kernel boot demo test lint test-rust test-uml test-board test-writes test-layer clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,9 @@ test-uml: ## scenarios on a real kernel in User-Mode Linux
 
 test-board: ## end to end on the emulated board
 	scripts/test board
+
+test-writes: ## every medium that a cut during a commit may leave, in any order of writes (an hour)
+	OVERLAYROOT_STATES=all scripts/pytest tests/uml -k orders -n auto -rP
 
 test-layer: ## the layer with BitBake itself: parses, expands, builds, boots (hours)
 	scripts/test-layer
