@@ -90,7 +90,7 @@ def states(
     log: Sequence[Entry], *, atom: int = 4096, limit: int = 10, samples: int = 100, seed: int = 1
 ) -> Iterator[State]:
     """Each medium that a cut may leave, once."""
-    dice = random.Random(seed)  # noqa: S311 # repeatable
+    dice = random.Random(seed)  # repeatable
     known: set[int] = set()
     durable: dict[int, bytes] = {}
     number, before = 0, []

@@ -44,7 +44,7 @@ dmlog end flush
 EMPTY = ["mark power-on", "flush", "mark end"]
 
 
-class PlugPulled(Exception):  # noqa: N818 # nothing is wrong
+class PlugPulled(Exception):
     """Ends a machine in the middle of its work."""
 
 

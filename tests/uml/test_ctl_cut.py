@@ -33,6 +33,7 @@ mount --move /mnt/root-RO /stack/mnt/root-RO
 mount --move /mnt/root-RW /stack/mnt/root-RW
 for d in bin dev proc sys; do mount --bind /$d /stack/$d; done
 """
+END = "sync; dmlog end flush"
 CHANGE = """
 for n in $(seq 0 9499); do echo new line $n; done > /etc/big
 echo new > /etc/small; echo added > /etc/added
@@ -97,7 +98,7 @@ def record(rig: Rig, script: str, options: str = "") -> tuple[bytes, pathlib.Pat
         "root=/dev/ubda overlayfs=no",
         [system, disk, log],
         initrd,
-        script=f"OPTIONS={options}{STACK}chroot /stack /bin/busybox sh -c '{RUN}{script}'\nsync; dmlog end flush",
+        script=f"OPTIONS={options}{STACK}chroot /stack /bin/busybox sh -c '{RUN}{script}'\n{END}",
         memory=128,
         timeout=120,
     )

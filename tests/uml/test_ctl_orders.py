@@ -15,7 +15,7 @@ import uml
 import writelog
 from conftest import Rig
 from ctlboard import outputs
-from test_ctl_cut import CHANGE, COMMIT, FILES, OLD, files_after_cut, record, torn
+from test_ctl_cut import CHANGE, COMMIT, FILES, files_after_cut, record, torn
 
 SHORT = 60
 
@@ -24,7 +24,7 @@ def chosen(states: Sequence[reorder.State]) -> Sequence[reorder.State]:
     """All of them, or a sample, the same each time, with the first and the last."""
     if os.environ.get("OVERLAYROOT_STATES") == "all" or len(states) <= SHORT:
         return states
-    dice = random.Random(1)  # noqa: S311 # repeatable
+    dice = random.Random(1)  # repeatable
     picked = sorted({0, len(states) - 1, *dice.sample(range(len(states)), SHORT)})
     return [states[i] for i in picked]
 
