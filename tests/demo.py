@@ -181,6 +181,8 @@ def main() -> int:
     story.tell(f"(whole console: {os.path.relpath(log)})")
     try:
         strategy.transition(Status.off)
+        # Nobody stops U-Boot in this story.
+        strategy.emulated.set_environment(bootdelay="0")
         before = strategy.root_hash()
         article(story)
         pull_the_plug(story, before)

@@ -196,7 +196,7 @@ class Board:
             *("-device", "loader,addr=0x17800000,cpu-num=0"),
             *("-drive", f"if=mtd,{nor}"),
             # A write is on the card when the guest is told so: a cut leaves what a real card would have.
-            *("-drive", f"if=none,id=card,{medium('card', self.card)},cache=directsync"),
+            *("-drive", f"if=none,id=card,{medium('card', self.card)},cache=writethrough"),
             *("-device", "sd-card,drive=card"),
         ]
 
