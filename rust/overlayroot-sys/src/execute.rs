@@ -10,7 +10,7 @@ use log::Level;
 use overlayroot::errno::Errno;
 use overlayroot::fstab::{self, LowerEntry};
 use overlayroot::options;
-use overlayroot::plan::{Mode, Plan, LOWER, NEW_ROOT, RAM, RUN};
+use overlayroot::plan::{Plan, LOWER, NEW_ROOT, RAM, RUN};
 use overlayroot::report::{FailureReport, OverlayReport, Report};
 use overlayroot::step::{RootMount, Step};
 
@@ -19,8 +19,8 @@ use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
 use crate::system::{Flags, Kind, Mount, Result, System};
 
-/// Largest /etc/fstab that is read, bytes.
-const FSTAB_LIMIT: usize = 4 << 20;
+/// Largest /etc/fstab that is read, bytes: its copy fits into the smallest RAM layer.
+const FSTAB_LIMIT: usize = 2 << 20;
 
 /// What a carried out plan leaves for the hand-over.
 #[derive(Debug, Default)]
@@ -45,15 +45,21 @@ struct Mounted {
 }
 
 impl Done {
-    /// Where the report goes: the RAM layer, or /run in the new root.
-    pub fn report_dir(&self, mode: Mode) -> Option<String> {
-        let place = if mode == Mode::Ram { RAM } else { RUN };
-        let mount = self.mounts.iter().find(|mount| mount.target == place)?;
-        Some(if mode == Mode::Ram {
+    /// Where the report goes: the RAM layer, or /run, in the new root. What could not be moved there is
+    /// out of reach soon.
+    pub fn report_dir(&self) -> Option<String> {
+        let mut moved = self.mounts.iter().filter(|m| m.now_at != m.target);
+        let mount = moved.find(|m| m.target == RAM || m.target == RUN)?;
+        Some(if mount.target == RAM {
             mount.now_at.clone()
         } else {
             format!("{}/overlayroot", mount.now_at)
         })
+    }
+
+    /// Takes over what another plan has mounted.
+    pub fn also(&mut self, other: Done) {
+        self.mounts.extend(other.mounts);
     }
 }
 
@@ -312,6 +318,7 @@ impl Execution<'_> {
                     self.done.inits.push(path.clone());
                 }
                 Ok(_) => result = Errno::EACCES,
+                Err(error) if result == Errno::ENOENT => result = error,
                 Err(_) => {}
             }
         }

@@ -47,7 +47,7 @@ pub struct Mounted {
     pub read_only: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fake {
     pub tree: BTreeMap<String, Node>,
     pub mounts: Vec<Mounted>,
@@ -92,9 +92,9 @@ impl Default for Fake {
     }
 }
 
-/// The first 2 KiB of an ext4 file system, clean or with a journal to replay.
+/// The first 4 KiB of an ext4 file system, clean or with a journal to replay.
 pub fn ext4(label: &str, dirty: bool) -> Vec<u8> {
-    let mut data = vec![0u8; 128 << 10];
+    let mut data = vec![0u8; 4 << 10];
     let mut put =
         |at: usize, bytes: &[u8]| data[1024 + at..1024 + at + bytes.len()].copy_from_slice(bytes);
     put(0, &64u32.to_le_bytes()); // inodes
@@ -177,6 +177,11 @@ impl Fake {
         }
     }
 
+    /// Microseconds since power-on.
+    pub fn elapsed(&self) -> u64 {
+        self.clock
+    }
+
     pub fn mounted_at(&self, target: &str) -> Option<&Mounted> {
         self.mounts.iter().rfind(|m| m.target == target)
     }
@@ -240,17 +245,20 @@ impl Fake {
         self.tree.retain(|path, _| !path.starts_with(&prefix));
     }
 
-    /// Whether the mount that holds `path` is read-only.
-    fn is_read_only(&self, path: &str) -> bool {
+    /// The mount that holds `path`.
+    fn holder(&self, path: &str) -> Option<&Mounted> {
         self.mounts
             .iter()
             .filter(|m| path == m.target || path.starts_with(&format!("{}/", m.target)))
             .max_by_key(|m| m.target.len())
-            .is_some_and(|m| m.read_only)
     }
 
     fn create(&mut self, path: &str, node: Node) -> Result<()> {
-        if self.is_read_only(path) {
+        let (read_only, source) = match self.holder(path) {
+            Some(mount) => (mount.read_only, mount.source.clone()),
+            None => (false, String::new()),
+        };
+        if read_only {
             return Err(Errno::EROFS);
         }
         let parent = match path.rsplit_once('/') {
@@ -261,6 +269,9 @@ impl Fake {
             return Err(Errno::ENOENT);
         }
         self.tree.insert(path.to_owned(), node);
+        if let Ok(disk) = self.disk(&source) {
+            disk.writes.push(format!("created {path}"));
+        }
         Ok(())
     }
 }
@@ -374,6 +385,9 @@ impl System for Fake {
         if !self.filesystems.iter().any(|f| f == mount.fstype) {
             return Err(Errno::ENODEV);
         }
+        if !matches!(self.tree.get(mount.target), Some(Node::Dir)) {
+            return Err(Errno::ENOENT);
+        }
         let tree = if mount.fstype.starts_with("overlay") {
             if self.workdir_unknown && mount.data.contains("workdir=") {
                 return Err(Errno::EINVAL);
@@ -384,6 +398,12 @@ impl System for Fake {
             if disk.fstype != mount.fstype || mount.data.contains("rubbish") {
                 return Err(Errno::EINVAL);
             }
+            let (source, read_only) = (mount.source, mount.flags.read_only);
+            let mut mounts = self.mounts.iter().filter(|m| m.source == source);
+            if mounts.any(|m| m.read_only != read_only) {
+                return Err(Errno::EBUSY); // one superblock cannot be both
+            }
+            let disk = self.disk(mount.source)?;
             let frozen = mount.data.contains("noload");
             if disk.locked && (!mount.flags.read_only || (disk.dirty && !frozen)) {
                 return Err(Errno::EROFS);

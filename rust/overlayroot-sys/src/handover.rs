@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use log::Level;
 use overlayroot::errno::Errno;
-use overlayroot::plan::{Mode, NEW_ROOT};
+use overlayroot::plan::NEW_ROOT;
 use overlayroot::report::Report;
 
 use crate::bring_up::{make_dir, API_MOUNTS};
@@ -17,14 +17,14 @@ use crate::resolve::{resolve, Missing};
 use crate::system::{Result, System};
 
 /// Writes the report into the new root; a failure is survivable.
-pub fn write_report(sys: &mut dyn System, mode: Mode, done: &Done, report: &Report) {
-    let Some(dir) = done.report_dir(mode) else {
+pub fn write_report(sys: &mut dyn System, done: &Done, report: &Report) {
+    let Some(dir) = done.report_dir() else {
         note(Level::Warn, "no place for the report, continuing");
         return;
     };
     let path = format!("{dir}/report.json");
-    let written = make_dir(sys, &dir).and_then(|()| sys.write(&path, &report.to_json(), 0o644));
-    if let Err(error) = written {
+    let _ = make_dir(sys, &dir); // writing tells
+    if let Err(error) = sys.write(&path, &report.to_json(), 0o644) {
         note(
             Level::Warn,
             &format!("cannot write {path}, continuing: {error}"),

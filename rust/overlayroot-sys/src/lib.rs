@@ -15,6 +15,8 @@ mod arch;
 pub mod bring_up;
 pub mod execute;
 #[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod fake;
 pub mod handover;
 pub mod kmsg;

@@ -11,7 +11,7 @@ use overlayroot::config;
 use overlayroot::errno::Errno;
 use overlayroot::facts::Facts;
 use overlayroot::modules;
-use overlayroot::plan::{plan, Mode};
+use overlayroot::plan::{place_for_report, plan, Mode};
 use overlayroot::report::{FailureReport, Report, RootReport, UpperReport};
 use overlayroot::settings::{FailPolicy, Settings};
 
@@ -151,10 +151,11 @@ fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
     let words = match sys.read("/proc/cmdline", 64 << 10) {
         Ok(line) => cmdline::words(&line),
         Err(error) => {
+            // It may have asked for protection where the image's default is none.
             warnings.push(format!(
-                "cannot read the command line, using {CONFIG}: {error}"
+                "cannot read the command line, using {CONFIG} and overlayfs=yes: {error}"
             ));
-            Vec::new()
+            cmdline::words(b"overlayfs=yes")
         }
     };
     let mut settings = Settings::merge(&entries, &words);
@@ -212,7 +213,13 @@ fn attempt(
         errno: None,
     })?;
     warn(report, core::mem::take(&mut plan.warnings));
-    let done = execute(sys, &plan, report)?;
+    let mut done = execute(sys, &plan, report)?;
+    if mode == Mode::Ram && done.report_dir().is_none() {
+        // Each of its steps is survivable.
+        if let Ok(place) = execute(sys, &place_for_report(mode), report) {
+            done.also(place);
+        }
+    }
     report.reached = mode.as_str();
     report.protected = mode != Mode::Writable;
     report.overlay = done.overlay.clone();
@@ -241,7 +248,7 @@ fn finish(
         Mode::Writable => note(Level::Warn, &report.summary()),
         Mode::ReadOnly => note(Level::Error, &report.summary()),
     }
-    handover::write_report(sys, mode, done, report);
+    handover::write_report(sys, done, report);
     handover::hand_over(sys, &done.inits)
 }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-//! Whole boots on a make-believe board: every mode, every rung, every call that fails.
+//! Whole boots on a make-believe board: every mode, every rung. Calls that fail are in `failures.rs`.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use overlayroot::errno::Errno;
 use overlayroot::report::Report;
 
 use crate::fake::{ext4, Fake, Node};
@@ -288,86 +287,4 @@ fn missing_api_file_systems_are_survived() {
     assert_eq!(report.reached, "ram");
     assert!(report.warnings[0].contains("no devtmpfs"));
     assert!(called(&fake, "make node /dev/console"));
-}
-
-/// What must hold however a boot ends.
-fn check_promises(fake: &mut Fake, report: &Report, what: &str) {
-    let told_to_reboot = fake.calls.last().is_some_and(|call| call == "reboot");
-    assert!(
-        fake.started.is_some() || told_to_reboot,
-        "neither started nor rebooted: {what}"
-    );
-    assert_ne!(
-        report.reached, "writable",
-        "unprotected without being told: {what}"
-    );
-    assert!(fake.root().writes.is_empty(), "written to: {what}");
-    if report.reached == "read-only" {
-        assert!(!report.failures.is_empty(), "degraded silently: {what}");
-        assert!(fake.root().locked, "degraded but not locked: {what}");
-    }
-    if fake.started.is_none() {
-        // Nothing of a failed mode stays mounted, unless unmounting was what failed.
-        let stuck = fake
-            .mounts
-            .iter()
-            .any(|m| m.target.starts_with("/mnt") || m.target == "/newroot");
-        let excused = fake.switched
-            || report.failures.is_empty()
-            || report.warnings.iter().any(|w| w.contains("unmount"))
-            || fake.calls.iter().any(|c| c.starts_with("switch root"));
-        assert!(!stuck || excused, "left mounted: {what}: {:?}", fake.mounts);
-    }
-}
-
-/// Every call of a protected boot fails once, with each of several errors.
-#[test]
-fn every_call_fails() {
-    let (reference, _) = board("root=LABEL=ROOT");
-    for number in 0..reference.calls.len() {
-        for error in [
-            Errno::EIO,
-            Errno::ENOENT,
-            Errno::ENOMEM,
-            Errno::EROFS,
-            Errno::ENODEV,
-        ] {
-            let mut fake = Fake::board("root=LABEL=ROOT");
-            fake.fail = vec![(number, error)];
-            let report = boot(&mut fake);
-            let what = format!(
-                "call {number} ({}) fails with {error}",
-                reference.calls[number]
-            );
-            check_promises(&mut fake, &report, &what);
-        }
-    }
-}
-
-/// Every pair of calls fails.
-#[test]
-fn every_pair_of_calls_fails() {
-    let (reference, _) = board("root=LABEL=ROOT");
-    // Degraded boots make more calls than the reference.
-    let calls = reference.calls.len() + 30;
-    for first in 0..calls {
-        for second in first + 1..calls {
-            let mut fake = Fake::board("root=LABEL=ROOT");
-            fake.fail = vec![(first, Errno::EIO), (second, Errno::ENOMEM)];
-            let report = boot(&mut fake);
-            check_promises(
-                &mut fake,
-                &report,
-                &format!("calls {first} and {second} fail"),
-            );
-        }
-    }
-}
-
-/// The check above can fail: a writable boot breaks its promises.
-#[test]
-#[should_panic(expected = "unprotected without being told")]
-fn promises_can_be_broken() {
-    let (mut fake, report) = board("root=LABEL=ROOT overlayfs=no");
-    check_promises(&mut fake, &report, "control");
 }

@@ -209,6 +209,18 @@ fn plan_ram(
     Ok(())
 }
 
+/// What makes a place for the report alone, when a root cannot take the RAM layer at its mount point.
+pub fn place_for_report(mode: Mode) -> Plan {
+    let mut plan = Plan {
+        mode,
+        steps: Vec::new(),
+        limits: None,
+        warnings: Vec::new(),
+    };
+    plan_run(&mut plan);
+    plan
+}
+
 /// Without a RAM layer the report goes to /run, where both systemd and sysvinit leave it alone.
 fn plan_run(plan: &mut Plan) {
     plan.steps.push(Step::MountTmpfs {

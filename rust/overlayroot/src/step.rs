@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::plan::RUN;
+
 /// One way to mount the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootMount {
@@ -94,10 +96,14 @@ pub enum Step {
 impl Step {
     /// Whether the mode can be reached without this step: its failure is a warning.
     pub fn is_survivable(&self) -> bool {
-        matches!(
-            self,
-            Step::LoadOverlay { .. } | Step::WriteFstab { .. } | Step::Move { .. }
-        )
+        match self {
+            Step::LoadOverlay { .. } | Step::WriteFstab { .. } | Step::Move { .. } => true,
+            // A root that stays locked is safe: only remounting it writable does not work.
+            Step::SetDeviceReadOnly { read_only, .. } => !read_only,
+            // Without /run there is no place for the report, which is worth no restart.
+            Step::MountTmpfs { target, .. } => *target == RUN,
+            _ => false,
+        }
     }
 }
 
