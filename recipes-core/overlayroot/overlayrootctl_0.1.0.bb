@@ -23,10 +23,21 @@ do_install() {
         sed -i 's,/usr/sbin/,${sbindir}/,' ${D}${sysconfdir}/init.d/overlayroot-$name \
             ${D}${systemd_system_unitdir}/overlayroot-$name.service
     done
+    # Written by the program itself, which does not run here.
+    install -d ${D}${mandir}/man8
+    install -m 0644 $files/man/*.8 ${D}${mandir}/man8/
+    install -D -m 0644 $files/completions/bash ${D}${datadir}/bash-completion/completions/overlayrootctl
+    install -D -m 0644 $files/completions/fish ${D}${datadir}/fish/vendor_completions.d/overlayrootctl.fish
+    install -D -m 0644 $files/completions/zsh ${D}${datadir}/zsh/site-functions/_overlayrootctl
 }
 
 # A package can start one script of sysvinit: the watch has one of its own.
 PACKAGES =+ "${PN}-watch"
+# Names that IMAGE_FEATURES bash-completion-pkgs and zsh-completion-pkgs look for. The pages are in ${PN}-doc.
+PACKAGES =+ "${PN}-bash-completion ${PN}-fish-completion ${PN}-zsh-completion"
+FILES:${PN}-bash-completion += "${datadir}/bash-completion"
+FILES:${PN}-fish-completion += "${datadir}/fish"
+FILES:${PN}-zsh-completion += "${datadir}/zsh"
 FILES:${PN}-watch += "${sysconfdir}/init.d/overlayroot-watch ${systemd_system_unitdir}/overlayroot-watch.service"
 RDEPENDS:${PN}-watch = "${PN}"
 
