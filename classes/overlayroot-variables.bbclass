@@ -75,7 +75,7 @@ OVERLAYROOT_FW_ENV_CONFIG ??= ""
 OVERLAYROOT_FW_ENV_CONFIG[doc] = "Contents of `/etc/fw_env.config`, lines separated by `\n`. Empty: what the U-Boot recipe ships."
 
 OVERLAYROOT_UBOOT_ENV ??= "0"
-OVERLAYROOT_UBOOT_ENV[doc] = "`1` also puts `overlayfs=yes` and `ofs-size` into the environment that is compiled into U-Boot, where the U-Boot recipe supports it. Never needed: the boot script has the same defaults."
+OVERLAYROOT_UBOOT_ENV[doc] = "`1` also puts `overlayfs=yes` and `ofs-size` into the environment that is compiled into U-Boot; one that does not take them ends the build. Never needed: the boot script has the same defaults."
 
 # --- The kernel.
 OVERLAYROOT_KERNEL_CONFIG ??= "${DEPLOY_DIR_IMAGE}/overlayroot-kernel-${MACHINE}.config"

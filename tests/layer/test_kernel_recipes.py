@@ -16,27 +16,13 @@ YOCTO, VENDOR = bitbake.STUBS / "linux-yocto_6.18.bb", bitbake.STUBS / "linux-ve
 ON = {"DISTRO_FEATURES": "systemd overlayroot"}
 
 
-def shown(d: bb.data_smart.DataSmart) -> dict:
-    """All variables of a recipe with all their flags, but for the notes of what was parsed."""
-    notes = {"__depends", "__base_depends", "__BBAPPEND", "BBINCLUDED", "__inherit_cache", "FILE"}
-    return {
-        name: (
-            d.getVar(name, False),
-            d.getVarFlags(name, ["lineno", "filename"]) and dict(d.getVarFlags(name)),
-        )
-        for name in d
-        if name not in notes
-    }
-
-
 @pytest.mark.parametrize("append", APPENDS, ids=lambda path: path.stem)
 def test_nothing_changes_without_the_feature(append: pathlib.Path) -> None:
     plain = bitbake.configuration(DISTRO_FEATURES="systemd")
-    assert shown(bitbake.recipe(YOCTO, plain, [append])) == shown(bitbake.recipe(YOCTO, plain))
+    without = bitbake.shown(bitbake.recipe(YOCTO, plain))
+    assert bitbake.shown(bitbake.recipe(YOCTO, plain, [append])) == without
     # The same comparison does see what the feature brings.
-    assert shown(bitbake.recipe(YOCTO, bitbake.configuration(**ON), [append])) != shown(
-        bitbake.recipe(YOCTO, plain)
-    )
+    assert bitbake.shown(bitbake.recipe(YOCTO, bitbake.configuration(**ON), [append])) != without
 
 
 @pytest.mark.parametrize("append", APPENDS, ids=lambda path: path.stem)

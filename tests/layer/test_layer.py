@@ -10,10 +10,17 @@ import pytest
 # Collections as their own conf/layer.conf calls them, and the recipes that our bbappends there are for, on
 # scarthgap and on wrynose. BitBake compares the names as strings, and says nothing.
 KNOWN = {
-    "freescale-layer": {"linux-fslc", "linux-fslc-imx", "linux-fslc-lts", "linux-imx", "u-boot-fslc"},
+    "freescale-layer": {
+        "linux-fslc",
+        "linux-fslc-imx",
+        "linux-fslc-lts",
+        "linux-imx",
+        "u-boot-fslc",
+        "u-boot-imx",
+    },
     "freescale-3rdparty": {"linux-boundary", "u-boot-boundary", "u-boot-script-boundary"},
 }
-CORE = {"linux-yocto"}
+CORE = {"linux-yocto", "u-boot"}
 
 
 @pytest.fixture(scope="module")

@@ -128,3 +128,16 @@ def recipe(
     d = bb.data.createCopy(d)
     d.setVar("__BBAPPEND", " ".join(map(str, appends)))
     return bb.parse.handle(str(path), d)[""]
+
+
+def shown(d: bb.data_smart.DataSmart) -> dict:
+    """All variables of a recipe with all their flags, but for the notes of what was parsed."""
+    notes = {"__depends", "__base_depends", "__BBAPPEND", "BBINCLUDED", "__inherit_cache", "FILE"}
+    return {
+        name: (
+            d.getVar(name, False),
+            d.getVarFlags(name, ["lineno", "filename"]) and dict(d.getVarFlags(name)),
+        )
+        for name in d
+        if name not in notes
+    }

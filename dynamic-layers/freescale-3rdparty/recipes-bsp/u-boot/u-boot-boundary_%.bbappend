@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-require ${@bb.utils.contains('DISTRO_FEATURES', 'overlayroot', 'recipes-bsp/u-boot/overlayroot-u-boot.inc', '', d)}
+require ${@bb.utils.contains('DISTRO_FEATURES', 'overlayroot', 'recipes-bsp/u-boot/overlayroot-u-boot-boundary.inc', '', d)}
