@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Runs inside `kas shell`: expands variables of recipes, bbappends included, without parsing all the others.
 
-Arguments: a JSON object {recipe file: [variable, ...]}, then files to read after the configuration.
+Arguments: a JSON object {recipe file: [variable, ...]}, then files to read after the configuration. In the
+name of a recipe {kernel} and {bootloader} are the machine's; a variable file://NAME is the text of that file
+of SRC_URI.
 Prints a JSON object {recipe file: {variable: value}, "": {variable of the configuration: value}}; a recipe
 that excuses itself has the one key "skipped" with its reason.
 """
@@ -14,7 +16,15 @@ import sys
 sys.path.insert(0, str(pathlib.Path(shutil.which("bitbake")).parents[1] / "lib"))
 
 import bb.cooker
+import bb.fetch2
 import bb.tinfoil
+
+
+def value(data, name: str) -> str | None:
+    """A variable of a recipe, or the text of a file of its SRC_URI."""
+    if name.startswith("file://"):
+        return pathlib.Path(bb.fetch2.Fetch([name], data).localpath(name)).read_text()
+    return data.getVar(name)
 
 
 def main() -> None:
@@ -29,14 +39,17 @@ def main() -> None:
         # tinfoil knows the bbappends only after parsing everything.
         collection = bb.cooker.CookerCollectFiles([])
         collection.collect_bbfiles(config, config)
-        kernel = config.getVar("PREFERRED_PROVIDER_virtual/kernel")
+        preferred = {
+            "kernel": config.getVar("PREFERRED_PROVIDER_virtual/kernel"),
+            "bootloader": config.getVar("PREFERRED_PROVIDER_virtual/bootloader") or "u-boot",
+        }
         for recipe, names in wanted.items():
             layers = config.getVar("BBLAYERS").split()
             path = next(
                 (
                     p
                     for layer in layers
-                    for p in sorted(pathlib.Path(layer).glob(recipe.format(kernel=kernel)))[-1:]
+                    for p in sorted(pathlib.Path(layer).glob(recipe.format(**preferred)))[-1:]
                 ),
                 None,
             )
@@ -46,7 +59,7 @@ def main() -> None:
                 str(path), appendlist=list(collection.get_file_appends(str(path)))
             )
             skipped = data.getVar("__SKIPPED")
-            out[recipe] = {"skipped": skipped} if skipped else {name: data.getVar(name) for name in names}
+            out[recipe] = {"skipped": skipped} if skipped else {name: value(data, name) for name in names}
     print("expanded " + json.dumps(out))
 
 

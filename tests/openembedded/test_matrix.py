@@ -8,9 +8,15 @@ IMAGE = "recipes-core/images/overlayroot-image-minimal.bb"
 INITRAMFS = "recipes-core/images/overlayroot-initramfs.bb"
 INIT = "recipes-core/overlayroot/overlayroot-init_*.bb"
 KERNEL = "recipes-kernel/linux/{kernel}_*.bb"
+UBOOT = "recipes-bsp/u-boot/{bootloader}_*.bb"
 ORDINARY = "recipes-core/images/core-image-minimal.bb"
 WANTED = {
-    "": ["MACHINE", "DISTRO_FEATURES", "PREFERRED_PROVIDER_virtual/kernel"],
+    "": [
+        "MACHINE",
+        "DISTRO_FEATURES",
+        "PREFERRED_PROVIDER_virtual/bootloader",
+        "PREFERRED_PROVIDER_virtual/kernel",
+    ],
     IMAGE: [
         "IMAGE_BOOT_FILES",
         "IMAGE_FEATURES",
@@ -26,22 +32,26 @@ WANTED = {
     INITRAMFS: ["IMAGE_FSTYPES", "PACKAGE_INSTALL"],
     INIT: ["CARGO_BUILD_FLAGS", "DEPENDS", "SRC_URI"],
     KERNEL: ["SRC_URI"],
+    UBOOT: ["SRC_URI", "UBOOT_INITIAL_ENV"],
     ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_INSTALL", "WKS_FILE"],
 }
 OFF = ('DISTRO_FEATURES:remove = "overlayroot"',)
 
-# Kernel, and the layout of the card.
+# Kernel, U-Boot, and the layout of the card.
 BOARDS = {
-    "nitrogen6x": ("linux-boundary", "spi-nor"),
-    "nitrogen6x-lite": ("linux-boundary", "spi-nor"),
-    "nitrogen6sx": ("linux-boundary", "spi-nor"),
-    "nitrogen7": ("linux-boundary", "spi-nor"),
-    "imx6qdlsabresd": ("linux-fslc", "card-spl"),
-    "wandboard": ("linux-fslc", "card-spl"),
-    "qemuarm": ("linux-yocto", None),
+    "nitrogen6x": ("linux-boundary", "u-boot-boundary", "spi-nor"),
+    "nitrogen6x-lite": ("linux-boundary", "u-boot-boundary", "spi-nor"),
+    "nitrogen6sx": ("linux-boundary", "u-boot-boundary", "spi-nor"),
+    "nitrogen7": ("linux-boundary", "u-boot-boundary", "spi-nor"),
+    "imx6qdlsabresd": ("linux-fslc", "u-boot-fslc", "card-spl"),
+    "wandboard": ("linux-fslc", "u-boot-fslc", "card-spl"),
+    "qemuarm": ("linux-yocto", "u-boot", None),
 }
 on_each_board = pytest.mark.parametrize("board", BOARDS)
-on_each_card = pytest.mark.parametrize("board", [board for board, (_, layout) in BOARDS.items() if layout])
+on_each_card = pytest.mark.parametrize("board", [board for board, (*_, layout) in BOARDS.items() if layout])
+on_boundary_s = pytest.mark.parametrize(
+    "board", [board for board, (_, uboot, _) in BOARDS.items() if uboot == "u-boot-boundary"]
+)
 
 
 def words(value: str | None) -> list[str]:
@@ -53,6 +63,8 @@ def test_protected_image(series: Series, board: str) -> None:
     found = series.expand(board, WANTED)
     assert found[""]["MACHINE"] == board
     assert found[""]["PREFERRED_PROVIDER_virtual/kernel"] == BOARDS[board][0]
+    # scarthgap names none for qemuarm, where nothing else provides one.
+    assert (found[""]["PREFERRED_PROVIDER_virtual/bootloader"] or "u-boot") == BOARDS[board][1]
     assert "overlayroot" in words(found[IMAGE]["IMAGE_FEATURES"])
     assert "packagegroup-overlayroot" in words(found[IMAGE]["IMAGE_INSTALL"])
 
@@ -61,7 +73,7 @@ def test_protected_image(series: Series, board: str) -> None:
 def test_card(series: Series, board: str) -> None:
     image = series.expand(board, WANTED)[IMAGE]
     assert {"wic.gz", "wic.bmap"} <= set(words(image["IMAGE_FSTYPES"]))
-    assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{BOARDS[board][1]}.wks")
+    assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{BOARDS[board][2]}.wks")
     boot = words(image["IMAGE_BOOT_FILES"])
     assert "zImage" in boot
     assert f"overlayroot-initramfs-{board}.cpio.gz;overlayroot.cpio.gz" in boot
@@ -80,7 +92,7 @@ def test_runqemu_gets_a_kernel_with_the_initramfs(series: Series) -> None:
 
 @on_each_card
 def test_layout_has_u_boot_where_the_board_looks(series: Series, board: str) -> None:
-    layout = BOARDS[board][1]
+    layout = BOARDS[board][2]
     image = series.expand(board, WANTED)[IMAGE]
     text = image["_WKS_TEMPLATE"] or ""
     raw = [line for line in text.splitlines() if "--source rawcopy" in line]
@@ -103,6 +115,31 @@ def test_kernel_gets_fragments(series: Series, board: str) -> None:
     assert "file://overlayroot.cfg" in words(series.expand(board, WANTED)[KERNEL]["SRC_URI"])
 
 
+@on_each_board
+def test_initial_environment_is_where_libubootenv_looks(series: Series, board: str) -> None:
+    uboot = series.expand(board, WANTED)[UBOOT]
+    assert uboot["UBOOT_INITIAL_ENV"] == "u-boot-initial-env"
+    # Nothing is built in unless it is asked for.
+    assert "overlayroot" not in uboot["SRC_URI"]
+
+
+@on_boundary_s
+def test_environment_of_boundary_s_u_boot_is_found(series: Series, board: str) -> None:
+    name = "file://fw_env.config"
+    uboot = series.expand(board, {UBOOT: ["SRC_URI", name]})[UBOOT]
+    assert name in words(uboot["SRC_URI"])
+    assert words(uboot[name]) == ["/dev/mtd1", "0x00000", "0x2000", "0x1000", "2"]
+
+
+@pytest.mark.parametrize(
+    ("board", "fragment"),
+    [("nitrogen6x", "overlayroot-env-boundary.cfg"), ("wandboard", "overlayroot-env.cfg")],
+)
+def test_u_boot_is_built_with_our_variables(series: Series, board: str, fragment: str) -> None:
+    uboot = series.expand(board, {UBOOT: ["SRC_URI"]}, ('OVERLAYROOT_UBOOT_ENV = "1"',))[UBOOT]
+    assert f"file://{fragment}" in words(uboot["SRC_URI"])
+
+
 def test_init_comes_from_the_right_rust(series: Series) -> None:
     init = series.expand("nitrogen6x", WANTED)[INIT]
     depends = words(init["DEPENDS"])
@@ -119,6 +156,7 @@ def test_without_the_feature_nothing_is_there(series: Series, board: str) -> Non
     for recipe in (IMAGE, INITRAMFS, INIT):
         assert "overlayroot" in found[recipe]["skipped"]
     assert "overlayroot" not in found[KERNEL]["SRC_URI"]
+    assert found[UBOOT]["UBOOT_INITIAL_ENV"] == f"{BOARDS[board][1]}-initial-env"
 
 
 @on_each_board
