@@ -12,14 +12,33 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import LAYER, WORK, Series
+from console import served
 from labgrid import Environment
 from labgrid_board import BoardStrategy, Status
 
 FOLDER = "quick"
 DEPLOY = WORK / FOLDER / "build/tmp-glibc/deploy/images/nitrogen6x"
+PACKAGES = WORK / FOLDER / "build/tmp-glibc/deploy/deb"
 NAME = "overlayroot-image-minimal-nitrogen6x.rootfs"
 INITRAMFS = "overlayroot-initramfs-nitrogen6x.cpio.gz"
 ENVIRONMENT = "overlayroot-image-minimal-nitrogen6x.overlayroot.env"
+# Of OpenEmbedded's tests only ours, on a board that a test here has booted.
+CONSOLE = WORK / FOLDER / "console"
+TESTIMAGE = f"""\
+IMAGE_CLASSES += "testimage"
+TEST_SUITES = "overlayroot"
+addpylib {LAYER}/tests/openembedded/testimage oeqa
+TEST_TARGET = "ConsoleTarget"
+TEST_SERIALCONTROL_CMD = "{CONSOLE}"
+"""
+OEQA_TESTS = {
+    "test_root_is_an_overlay",
+    "test_report",
+    "test_fstab_is_a_copy_in_ram",
+    "test_lower_cannot_be_written",
+    "test_overlayrootctl_agrees",
+    "test_nothing_was_written",
+}
 # An image recipe of somebody else's, with a bad idea.
 SPOIL = """\
 ROOTFS_POSTPROCESS_COMMAND:append = " spoil"
@@ -33,7 +52,7 @@ def build(series: Series, target: str, settings: str = "") -> subprocess.Complet
     """Runs BitBake for a target; `settings` is configuration of this build only."""
     extra = WORK / FOLDER / "settings.conf"
     extra.parent.mkdir(exist_ok=True)
-    extra.write_text(settings)
+    extra.write_text(TESTIMAGE + settings)
     spoil = WORK / FOLDER / "classes/spoil.bbclass"
     spoil.parent.mkdir(exist_ok=True)
     spoil.write_text(SPOIL)
@@ -80,6 +99,21 @@ def test_card(deployed: pathlib.Path) -> None:
     start = int.from_bytes(card[446 + 8 : 446 + 12], "little") * 512
     assert start == 4 << 20
     assert (deployed / f"{NAME}.wic.bmap").stat().st_size > 0
+
+
+def test_packages_of_the_tool(deployed: pathlib.Path) -> None:
+    wanted = {
+        "overlayrootctl": {"/usr/sbin/overlayrootctl", "/etc/profile.d/overlayroot-login.sh"},
+        "overlayrootctl-watch": {"/etc/init.d/overlayroot-watch"},
+        "overlayrootctl-doc": {f"/usr/share/man/man8/overlayrootctl{end}.8" for end in ("", "-status")},
+        "overlayrootctl-bash-completion": {"/usr/share/bash-completion/completions/overlayrootctl"},
+        "overlayrootctl-fish-completion": {"/usr/share/fish/vendor_completions.d/overlayrootctl.fish"},
+        "overlayrootctl-zsh-completion": {"/usr/share/zsh/site-functions/_overlayrootctl"},
+    }
+    for name, files in wanted.items():
+        (package,) = PACKAGES.glob(f"*/{name}_*.deb")
+        listing = subprocess.run(["dpkg-deb", "-c", package], stdout=subprocess.PIPE, text=True, check=True)
+        assert files <= {line.split()[5].removeprefix(".") for line in listing.stdout.splitlines()}, name
 
 
 @pytest.fixture
@@ -130,6 +164,34 @@ def test_one_writable_boot(board: BoardStrategy) -> None:
     run(board, "echo new >/kept && sync")
     board.transition(Status.off)
     assert board.root_hash() != before
+
+
+def run_testimage(series: Series, board: BoardStrategy) -> tuple[int, dict[str, str]]:
+    """`bitbake -c testimage` with a booted board: its exit status, and the result of each test."""
+    with served(board.shell, CONSOLE):
+        result = build(series, "overlayroot-image-minimal -c testimage")
+    results = re.findall(r"RESULTS - overlayroot\.OverlayrootTest\.(\w+): (\w+)", result.stdout)
+    assert results, result.stdout[-6000:]
+    return result.returncode, dict(results)
+
+
+def test_testimage_on_a_protected_board(scarthgap: Series, board: BoardStrategy) -> None:
+    board.transition(Status.shell)
+    status, results = run_testimage(scarthgap, board)
+    assert set(results) == OEQA_TESTS
+    assert set(results.values()) == {"PASSED"}, results
+    assert status == 0
+
+
+def test_testimage_fails_on_a_writable_boot(scarthgap: Series, board: BoardStrategy) -> None:
+    board.emulated.set_environment(overlayfs="no")
+    board.transition(Status.shell)
+    status, results = run_testimage(scarthgap, board)
+    assert set(results) == OEQA_TESTS
+    assert results.pop("test_root_is_an_overlay") == "FAILED"
+    # The others build on it.
+    assert set(results.values()) == {"SKIPPED"}, results
+    assert status != 0
 
 
 @pytest.mark.parametrize(
