@@ -103,3 +103,9 @@ def checked_out(series: Series) -> Series:
             "kas/ names, or GITCONFIG_FILE, KAS_PREMIRRORS or KAS_REPO_REF_DIR with mirrors of them"
         )
     return series
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """yocto-check-layer comes last: it takes longer than all the others, which are grouped by series."""
+    items.sort(key=lambda item: item.path.name == "test_check_layer.py")
