@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl image kernel boot demo test lint test-rust test-uml test-board test-writes test-layer clean distclean
+.PHONY: help setup init ctl image kernel boot demo test campaign lint test-rust test-uml test-board test-writes test-layer clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +50,10 @@ test-board: ## end to end on the emulated board
 
 test-writes: ## every medium that a cut during a commit may leave, in any order of writes (an hour)
 	OVERLAYROOT_STATES=all scripts/pytest tests/uml -k orders -n auto -rP
+
+N ?= 1000
+campaign: ## N=1000 power cuts, at random moments and the worst ones, on top of those of the last time
+	scripts/campaign --cuts $(N)
 
 test-layer: ## the layer with BitBake itself: parses, expands, builds, boots (hours)
 	scripts/test-layer

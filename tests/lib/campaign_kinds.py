@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""The kinds of moments at which boards on User-Mode Linux are cut, and in which order."""
+
+import dataclasses
+from collections.abc import Sequence
+from random import Random
+
+from campaign_result import Pace
+from powercut import Moment
+
+PROTECTED, WRITABLE = "protected", "NOT PROTECTED"
+SAID = {PROTECTED: b"overlayroot: protected:", WRITABLE: b"NOT PROTECTED: / is"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Random cuts are between two texts, or for so many times as long; the others follow one of the lines.
+
+    `early` cuts come before the verdict.
+    """
+
+    name: str
+    begin: bytes
+    end: bytes
+    steps: int
+    times: int = 1
+    early: bool = False
+
+    def moment(self, dice: Random, number: int, pace: Pace) -> tuple[str, Moment]:
+        """Every second one is random, the others come at each step in turn."""
+        if number % 2 == 0:
+            return "random", Moment(self.begin, delay=dice.uniform(0, self.times * pace.median(self.name)))
+        lines = 1 + number // 2 % self.steps
+        # At once, or a little later: while what was announced is being done.
+        return "step", Moment(self.begin, lines, dice.choice((0, dice.uniform(0, 0.004))))
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("power-on", b"", SAID[PROTECTED], 110, early=True),
+        Kind("initramfs", b"Run /init", SAID[PROTECTED], 36, early=True),
+        Kind("init", SAID[PROTECTED], b"@work", 5),
+        Kind("storm", b"@work", b"@moved", 27, times=3),
+        Kind("writable", b"@work", b"@moved", 27, times=3),
+        Kind("replay", b"Run /init", SAID[PROTECTED], 40, early=True),
+        Kind("after-writable", b"@work", b"@moved", 18, times=2),
+        Kind("commit", b"@commit", b"@kept", 12, times=2),
+        Kind("settings", b"@settings", b"@done enable", 8, times=2),
+        Kind("control", b"@work", b"@moved", 27, times=3),
+        Kind("control-ext2", b"@work", b"@moved", 27, times=3),
+    )
+}
+# Cuts by chain, and the share of all cuts that a chain has. An early cut is followed by one that is not.
+CHAINS: dict[str, tuple[Sequence[str], int]] = {
+    "control": (("control", "control-ext2"), 5),
+    "protected": (("power-on", "storm", "initramfs", "init", "initramfs", "storm"), 69),
+    "dirty": (("writable", "replay", "after-writable", "after-writable"), 10),
+    "commit": (("commit",) * 4, 9),
+    "settings": (("settings",) * 4, 7),
+}
