@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 
 import campaign_record
 import uml
@@ -32,9 +33,11 @@ DONE, FAILED, UNFINISHED = 0, 1, 3
 class Campaign:
     """Several benches that draw from one record until there are enough cuts, or somebody stops it."""
 
-    def __init__(self, folder: pathlib.Path, record: Record, wanted: int, benches: int) -> None:
+    def __init__(
+        self, folder: pathlib.Path, record: Record, wanted: int, benches: int, chains: Sequence[str]
+    ) -> None:
         """Benches are in `folder`."""
-        self.record, self.wanted = record, wanted
+        self.record, self.wanted, self.chains = record, wanted, chains
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.given: dict[str, int] = dict.fromkeys(CHAINS, 0)
@@ -51,7 +54,7 @@ class Campaign:
         with self.lock:
             if self.stop.is_set() or sum(self.given.values()) >= self.wanted:
                 return None
-            chain = min(CHAINS, key=lambda name: self.given[name] / CHAINS[name][1])
+            chain = min(self.chains, key=lambda name: self.given[name] / CHAINS[name][1])
             self.given[chain] += len(CHAINS[chain][0])
             return chain
 
@@ -146,6 +149,13 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--benches", type=int, default=2 * (os.cpu_count() or 1), help="boards at a time [%(default)s]"
     )
+    parser.add_argument(
+        "--chain",
+        action="append",
+        choices=CHAINS,
+        dest="chains",
+        help="only such cuts, as often as given [all]",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser.parse_args()
 
@@ -167,7 +177,9 @@ def main() -> int:
     shared = pathlib.Path("/dev/shm")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="oc-", dir=shared if shared.is_dir() else None))
     try:
-        campaign = Campaign(folder, record, arguments.cuts, arguments.benches)
+        campaign = Campaign(
+            folder, record, arguments.cuts, arguments.benches, arguments.chains or list(CHAINS)
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: campaign.stop.set())
         campaign.run(Progress(record, arguments.cuts), deadline)
