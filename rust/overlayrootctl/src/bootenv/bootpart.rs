@@ -152,16 +152,21 @@ impl BootPartition {
             file.write_all(bytes)?;
             file.sync_all()?;
             let folder = File::open(&self.folder)?;
-            // Everything of it, its clusters and its name included.
-            syncfs(&folder)?;
+            // Everything of it, its clusters and its name included. vfat makes the card flush its cache only
+            // at an fsync.
+            let on_the_medium = || -> io::Result<()> {
+                syncfs(&folder)?;
+                folder.sync_all()
+            };
+            on_the_medium()?;
             let exchanged = path.exists() && exchange(&beside, &path)?;
             if !exchanged {
                 fs::rename(&beside, &path)?;
             }
-            syncfs(&folder)?;
+            on_the_medium()?;
             if exchanged {
                 fs::remove_file(&beside)?; // the old one
-                syncfs(&folder)?;
+                on_the_medium()?;
             }
             Ok(())
         };
