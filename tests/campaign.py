@@ -124,13 +124,20 @@ class Progress:
 
 def about() -> dict[str, str]:
     """What a run was made with."""
-    init = pathlib.Path(uml.setting("OVERLAYROOT_INIT"))
+
+    def sha256(name: str) -> str:
+        return hashlib.sha256(uml.setting(name).read_bytes()).hexdigest()
+
     git = subprocess.run(
         ["git", "-C", uml.TOP, "describe", "--always", "--dirty"], capture_output=True, text=True
     )
     kernel = uml.setting("OVERLAYROOT_UML_MODULES").name
-    digest = hashlib.sha256(init.read_bytes()).hexdigest()
-    return {"commit": git.stdout.strip(), "init_sha256": digest, "kernel": f"User-Mode Linux {kernel}"}
+    return {
+        "commit": git.stdout.strip(),
+        "init_sha256": sha256("OVERLAYROOT_INIT"),
+        "ctl_sha256": sha256("OVERLAYROOT_CTL"),
+        "kernel": f"User-Mode Linux {kernel}",
+    }
 
 
 def options() -> argparse.Namespace:
