@@ -46,7 +46,7 @@ class Campaign:
                 if kind in names:
                     self.given[chain] += record.drawn[kind]
         self.folder, self.pace, self.parts = folder, Pace(), Parts(folder)
-        self.benches = [Bench(folder / str(n), self.parts, self.pace) for n in range(benches)]
+        self.benches = [Bench(folder / str(n), self.parts, self.pace, self.stop) for n in range(benches)]
         self.error: Exception | None = None
 
     def next_chain(self) -> str | None:
@@ -161,7 +161,7 @@ def options() -> argparse.Namespace:
         action="append",
         choices=CHAINS,
         dest="chains",
-        help="only such cuts, as often as given [all]",
+        help="only these [all]",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser.parse_args()

@@ -41,14 +41,14 @@ KINDS = {
         Kind("power-on", b"", SAID[PROTECTED], 110, early=True),
         Kind("initramfs", b"Run /init", SAID[PROTECTED], 36, early=True),
         Kind("init", SAID[PROTECTED], b"@work", 5),
-        Kind("storm", b"@work", b"@moved", 27, times=3),
-        Kind("writable", b"@work", b"@moved", 27, times=3),
+        Kind("storm", b"@work", b"@moved", 18, times=2),
+        Kind("writable", b"@work", b"@moved", 18, times=2),
         Kind("replay", b"Run /init", SAID[PROTECTED], 40, early=True),
         Kind("after-writable", b"@work", b"@moved", 18, times=2),
         Kind("commit", b"@commit", b"@kept", 12, times=2),
         Kind("settings", b"@settings", b"@done enable", 8, times=2),
-        Kind("control", b"@work", b"@moved", 27, times=3),
-        Kind("control-ext2", b"@work", b"@moved", 27, times=3),
+        Kind("control", b"@work", b"@moved", 18, times=2),
+        Kind("control-ext2", b"@work", b"@moved", 18, times=2),
     )
 }
 # Cuts by chain, and the share of all cuts that a chain has. An early cut is followed by one that is not.

@@ -8,6 +8,7 @@ next boot of the chain begins with, so that each boot is the proof of the cut be
 import pathlib
 import re
 import shutil
+import threading
 from collections.abc import Callable
 
 import campaign_system as system
@@ -18,8 +19,8 @@ from powercut import Cut, Moment, pull
 
 VERDICT = re.compile(r"overlayroot: (?:warning: |error: )?(protected|NOT PROTECTED|DEGRADED|no root could)")
 MODULES = ("overlay", "fat", "vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii")
-# A boot takes a second; on a busy machine, much longer.
-TIMEOUT = 120
+# A boot takes a second. On a busy machine, where a campaign has the lowest priority, it may take minutes.
+TIMEOUT = 1800
 
 
 class Parts:
@@ -39,9 +40,10 @@ class Parts:
 class Bench:
     """A machine and its cards."""
 
-    def __init__(self, folder: pathlib.Path, parts: Parts, pace: Pace) -> None:
-        """Files are in `folder`."""
+    def __init__(self, folder: pathlib.Path, parts: Parts, pace: Pace, stop: threading.Event) -> None:
+        """Files are in `folder`; `stop` ends a chain after the next cut."""
         folder.mkdir()
+        self.stop = stop
         self.folder, self.parts, self.pace = folder, parts, pace
         self.machine = uml.Machine(folder)
         self.copy = folder / "copy.img"
@@ -112,7 +114,7 @@ class Bench:
                 self.keep(result, self.card(chain))
                 self.fresh(chain)
             done(result)
-            if result.failures:
+            if result.failures or self.stop.is_set():
                 return
 
     def keep(self, result: Result, card: pathlib.Path) -> None:
