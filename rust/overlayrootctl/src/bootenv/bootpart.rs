@@ -135,44 +135,43 @@ impl BootPartition {
     /// before it takes the name.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let flags = mount_flags(&self.folder)?;
-        if !flags.contains(MountFlags::RDONLY) {
-            return self.write_beside(name, bytes);
+        let writable = flags - MountFlags::RDONLY;
+        if flags != writable {
+            self.remount(writable, "make writable")?;
         }
-        self.remount(flags - MountFlags::RDONLY, "make writable")?;
-        let written = self.write_beside(name, bytes);
+        let written = self.write_beside(name, bytes, writable);
+        if flags == writable {
+            return written;
+        }
         let closed = self.remount(flags, "make read-only again");
         written.and(closed)
     }
 
-    fn write_beside(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn write_beside(&self, name: &str, bytes: &[u8], writable: MountFlags) -> Result<()> {
         let path = self.folder.join(name);
         let beside = self.folder.join("uEnv.new");
+        let failed = |error| Error::system("write", path.display())(error);
+        let folder = File::open(&self.folder).map_err(failed)?;
+        // What a cut has left may name clusters that are free: then vfat becomes read-only as it is removed.
+        discard(&beside, &folder).map_err(failed)?;
+        if mount_flags(&self.folder)?.contains(MountFlags::RDONLY) {
+            self.remount(writable, "make writable again")?;
+        }
         let write = || -> io::Result<()> {
             let mut file = File::create(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            let folder = File::open(&self.folder)?;
-            // Everything of it, its clusters and its name included. vfat makes the card flush its cache only
-            // at an fsync.
-            let on_the_medium = || -> io::Result<()> {
-                syncfs(&folder)?;
-                folder.sync_all()
-            };
-            on_the_medium()?;
+            on_the_medium(&folder)?;
             let exchanged = path.exists() && exchange(&beside, &path)?;
             if !exchanged {
                 fs::rename(&beside, &path)?;
             }
-            on_the_medium()?;
-            if exchanged {
-                fs::remove_file(&beside)?; // the old one
-                on_the_medium()?;
-            }
-            Ok(())
+            on_the_medium(&folder)?;
+            discard(&beside, &folder) // the old one, when they were exchanged
         };
         write().map_err(|error| {
-            let _ = fs::remove_file(&beside); // not there when it has been renamed
-            Error::system("write", path.display())(error)
+            let _ = discard(&beside, &folder);
+            failed(error)
         })
     }
 
@@ -180,6 +179,28 @@ impl BootPartition {
         mount_remount(&self.folder, flags, "")
             .map_err(Error::system(operation, self.folder.display()))
     }
+}
+
+/// Waits until everything of a file system is on the medium, clusters and names included. vfat makes the card
+/// flush its cache only at an fsync.
+fn on_the_medium(folder: &File) -> io::Result<()> {
+    syncfs(folder)?;
+    folder.sync_all()
+}
+
+/// Removes a file, if it is there: first its name, and when that is on the medium, its clusters. At a cut in
+/// between they are lost until somebody repairs the file system; the other way round, the name would be one
+/// for clusters that are free.
+fn discard(path: &Path, folder: &File) -> io::Result<()> {
+    let held = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    fs::remove_file(path)?;
+    on_the_medium(folder)?;
+    drop(held);
+    on_the_medium(folder)
 }
 
 /// Exchanges two names; `false` where the kernel cannot (vfat: before Linux 6.0).
