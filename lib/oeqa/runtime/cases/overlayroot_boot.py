@@ -3,8 +3,10 @@
 #
 """For `bitbake IMAGE -c testimage`: the root of a booted image is protected, and everything says so.
 
-In local.conf: IMAGE_CLASSES += "testimage" and TEST_SUITES:append = " overlayroot". The tests read what the
-init reports and what the kernel says. They need no network: any target of testimage will do, also a console.
+In local.conf: IMAGE_CLASSES += "testimage" and TEST_SUITES:append = " overlayroot_boot". The tests read what
+the init reports and what the kernel says. They need no network: any target of testimage will do.
+
+Not called overlayroot: the layer has a Python package of this name, and testimage loads a case as a module.
 """
 
 import json
@@ -14,7 +16,7 @@ from oeqa.runtime.case import OERuntimeTestCase
 from oeqa.runtime.decorator.package import OEHasPackage
 
 
-class OverlayrootTest(OERuntimeTestCase):
+class OverlayrootBootTest(OERuntimeTestCase):
     """A system that was booted by overlayroot's init."""
 
     def output(self, command):
@@ -41,7 +43,7 @@ class OverlayrootTest(OERuntimeTestCase):
         self.assertIn("ro", mounts["/mnt/root-RO"][2])
         self.assertEqual(mounts["/mnt/root-RW"][1], "tmpfs")
 
-    @OETestDepends(["overlayroot.OverlayrootTest.test_root_is_an_overlay"])
+    @OETestDepends(["overlayroot_boot.OverlayrootBootTest.test_root_is_an_overlay"])
     def test_report(self):
         """The init's own report agrees, and had nothing to complain about."""
         report = json.loads(self.output("cat /mnt/root-RW/report.json"))
@@ -49,7 +51,7 @@ class OverlayrootTest(OERuntimeTestCase):
         self.assertEqual(report["failures"], [])
         self.assertEqual(report["warnings"], [])
 
-    @OETestDepends(["overlayroot.OverlayrootTest.test_root_is_an_overlay"])
+    @OETestDepends(["overlayroot_boot.OverlayrootBootTest.test_root_is_an_overlay"])
     def test_fstab_is_a_copy_in_ram(self):
         """The copy says what it is; the original on the lower is as it was built."""
         self.assertTrue(
@@ -57,20 +59,21 @@ class OverlayrootTest(OERuntimeTestCase):
         )
         self.assertNotIn("overlayroot: this copy", self.output("cat /mnt/root-RO/etc/fstab"))
 
-    @OETestDepends(["overlayroot.OverlayrootTest.test_root_is_an_overlay"])
+    @OETestDepends(["overlayroot_boot.OverlayrootBootTest.test_root_is_an_overlay"])
     def test_lower_cannot_be_written(self):
         """A write to the lower is refused as long as nobody has opened it."""
         status, output = self.target.run("touch /mnt/root-RO/overlayroot-test")
         self.assertNotEqual(status, 0)
         self.assertIn("Read-only file system", output)
 
-    @OETestDepends(["overlayroot.OverlayrootTest.test_root_is_an_overlay"])
+    @OETestDepends(["overlayroot_boot.OverlayrootBootTest.test_root_is_an_overlay"])
     @OEHasPackage(["overlayrootctl"])
     def test_overlayrootctl_agrees(self):
         """`overlayrootctl status --check` finds the system protected."""
-        self.output("overlayrootctl status --check")
+        # Shells that are no login of root's do not look there.
+        self.output(f"{self.td['sbindir']}/overlayrootctl status --check")
 
-    @OETestDepends(["overlayroot.OverlayrootTest.test_lower_cannot_be_written"])
+    @OETestDepends(["overlayroot_boot.OverlayrootBootTest.test_lower_cannot_be_written"])
     def test_nothing_was_written(self):
         """The block layer counts no write to the root's device since the boot."""
         device = json.loads(self.output("cat /mnt/root-RW/report.json"))["root"]
