@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The Yocto Project's own check of a layer: documents, series, and that adding it changes no signature."""
 
-from conftest import LAYER, Series
+from series import LAYER, Series
 
 
 def test_yocto_check_layer(series: Series) -> None:

@@ -2,7 +2,7 @@
 """What recipes and images become on each board, with and without the feature."""
 
 import pytest
-from conftest import Series
+from series import Series
 
 IMAGE = "recipes-core/images/overlayroot-image-minimal.bb"
 INITRAMFS = "recipes-core/images/overlayroot-initramfs.bb"

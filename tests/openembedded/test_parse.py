@@ -3,7 +3,7 @@
 
 import re
 
-from conftest import WORK, Series
+from series import WORK, Series
 
 # What the image must be made of.
 WANTED = {

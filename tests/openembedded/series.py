@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Checkouts of a series, and BitBake in them. scripts/test-layer sets everything up."""
+
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+from collections.abc import Iterable
+
+import pytest
+
+WORK = pathlib.Path(os.environ["OVERLAYROOT_LAYER_WORK"])
+LAYER = WORK / "layer"
+
+# Settings of this run, beside the kas files: nothing here needs a network check, which fails behind a mirror,
+# nor the C library for tools of the host that wrynose fetches before anything else.
+LOCAL = """\
+header:
+  version: 14
+local_conf_header:
+  test-layer: |
+    CONNECTIVITY_CHECK_URIS = ""
+    INHERIT_DISTRO:remove = "uninative"
+"""
+
+
+class Series:
+    """A series: its checkouts in a folder of their own, and one BitBake at a time."""
+
+    def __init__(self, name: str, rust: str | None) -> None:
+        """`rust`: the kas option for Rust, None for oe-core's."""
+        self.name, self.rust = name, rust
+        self.expanded: dict[tuple, dict] = {}
+
+    def files(self, board: str, *options: str) -> str:
+        """Names of kas files, as kas wants them."""
+        names = [f"kas/{board}.yml", *(f"kas/opt/{option}.yml" for option in options)]
+        if self.rust:
+            names.append(f"kas/opt/{self.rust}.yml")
+        return ":".join([*names, f"kas/opt/{self.name}.yml", "local.yml"])
+
+    def kas(self, *arguments: str, folder: str = "", timeout: float = 600) -> subprocess.CompletedProcess:
+        """Runs kas; its output is text, standard error included."""
+        work = WORK / (folder or self.name)
+        work.mkdir(exist_ok=True)
+        return subprocess.run(
+            ["kas", *arguments],
+            cwd=LAYER,
+            env=os.environ | {"KAS_WORK_DIR": str(work)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+
+    def shell(self, files: str, command: str, **options) -> str:
+        """Output of a command inside `kas shell`; a failure shows its end."""
+        result = self.kas("shell", files, "--command", command, **options)
+        assert result.returncode == 0, f"{command}\n{result.stdout[-6000:]}"
+        return result.stdout
+
+    def expand(self, board: str, wanted: dict[str, list[str]], settings: Iterable[str] = ()) -> dict:
+        """Variables of recipes (see expand.py) for a board; `settings` are lines of configuration."""
+        key = (board, json.dumps(wanted), *settings)
+        if key not in self.expanded:
+            extra = WORK / self.name / "settings.conf"
+            extra.write_text("".join(line + "\n" for line in settings))
+            program = LAYER / "tests/openembedded/expand.py"
+            command = shlex.join(["/usr/bin/python3", str(program), json.dumps(wanted), str(extra)])
+            output = self.shell(self.files(board), command)
+            (line,) = [line for line in output.splitlines() if line.startswith("expanded ")]
+            self.expanded[key] = json.loads(line.removeprefix("expanded "))
+        return self.expanded[key]
+
+
+# One series with each way to Rust.
+ALL = {name: Series(name, rust) for name, rust in {"wrynose": "meta-rust-bin", "scarthgap": None}.items()}
+
+
+def checked_out(series: Series) -> Series:
+    """Skips where the repositories cannot be had."""
+    if not hasattr(series, "unavailable"):
+        (LAYER / "local.yml").write_text(LOCAL)
+        result = series.kas("checkout", series.files("nitrogen6x"), timeout=1800)
+        series.unavailable = ""
+        if result.returncode != 0:
+            errors = [line for line in result.stdout.splitlines() if "ERROR" in line or "fatal:" in line]
+            series.unavailable = errors[-1] if errors else result.stdout[-500:]
+    if series.unavailable:
+        pytest.skip(
+            f"kas cannot check out {series.name} ({series.unavailable}); it needs the repositories that "
+            "kas/ names, or GITCONFIG_FILE, KAS_PREMIRRORS or KAS_REPO_REF_DIR with mirrors of them"
+        )
+    return series
