@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used)] // a test; its helpers are not recognised as such
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,7 @@ fn check(name: &str, wanted: &BTreeMap<String, String>) {
         }
     }
     let found = read(&folder);
-    let differ: Vec<_> = wanted
+    let differ: BTreeSet<_> = wanted
         .keys()
         .chain(found.keys())
         .filter(|file| wanted.get(*file) != found.get(*file))
