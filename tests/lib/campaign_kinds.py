@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The kinds of moments at which boards on User-Mode Linux are cut, and in which order."""
+"""The kinds of moments at which boards are cut, and in which order."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from random import Random
 
@@ -9,14 +10,18 @@ from campaign_result import Pace
 from powercut import Moment
 
 PROTECTED, WRITABLE = "protected", "NOT PROTECTED"
+VERDICT = re.compile(r"overlayroot: (?:warning: |error: )?(protected|NOT PROTECTED|DEGRADED|no root could)")
 SAID = {PROTECTED: b"overlayroot: protected:", WRITABLE: b"NOT PROTECTED: / is"}
+
+# What U-Boot says while it saves its environment, without ending the line.
+SAVING = (b"Saving Environment", b"Erasing SPI flash", b"Writing to SPI flash")
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """Random cuts are between two texts, or for so many times as long; the others follow one of the lines.
 
-    `early` cuts come before the verdict.
+    `early` cuts come before the verdict. With `texts`, the others follow one of these.
     """
 
     name: str
@@ -25,11 +30,15 @@ class Kind:
     steps: int
     times: int = 1
     early: bool = False
+    texts: tuple[bytes, ...] = ()
 
     def moment(self, dice: Random, number: int, pace: Pace) -> tuple[str, Moment]:
         """Every second one is random, the others come at each step in turn."""
         if number % 2 == 0:
             return "random", Moment(self.begin, delay=dice.uniform(0, self.times * pace.median(self.name)))
+        if self.texts:
+            text = self.texts[number // 2 % len(self.texts)]
+            return "step", Moment(text, delay=dice.choice((0, dice.uniform(0, pace.median(self.name) / 4))))
         lines = 1 + number // 2 % self.steps
         # At once, or a little later: while what was announced is being done.
         return "step", Moment(self.begin, lines, dice.choice((0, dice.uniform(0, 0.004))))
@@ -49,13 +58,21 @@ KINDS = {
         Kind("settings", b"@settings", b"@done enable", 8, times=2),
         Kind("control", b"@work", b"@moved", 18, times=2),
         Kind("control-ext2", b"@work", b"@moved", 18, times=2),
+        Kind("board-boot", b"", SAID[PROTECTED], 300, early=True),
+        Kind("board-saveenv", SAVING[0], b"is used up", 0, early=True, texts=SAVING),
+        Kind("control-board", SAID[WRITABLE], SAID[WRITABLE], 20),
     )
 }
-# Cuts by chain, and the share of all cuts that a chain has. An early cut is followed by one that is not.
+# Cuts by chain, and the share of all cuts that a chain has. On User-Mode Linux an early cut is followed by
+# one that is not.
 CHAINS: dict[str, tuple[Sequence[str], int]] = {
     "control": (("control", "control-ext2"), 5),
     "protected": (("power-on", "storm", "initramfs", "init", "initramfs", "storm"), 69),
     "dirty": (("writable", "replay", "after-writable", "after-writable"), 10),
     "commit": (("commit",) * 4, 9),
     "settings": (("settings",) * 4, 7),
+}
+BOARD_CHAINS: dict[str, tuple[Sequence[str], int]] = {
+    "board-control": (("control-board",), 1),
+    "board": (("board-saveenv", "board-saveenv", "board-boot"), 14),
 }

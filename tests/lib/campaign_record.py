@@ -10,7 +10,7 @@ import json
 import pathlib
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from campaign_result import Result
 
@@ -94,6 +94,22 @@ class Record:
         part = self.path.with_name(self.path.name + ".part")
         part.write_text(json.dumps(self.summary(), indent=1) + "\n")
         part.replace(self.path)
+
+
+def table(kinds: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The numbers by kind as lines of Markdown."""
+    lines = [
+        "| cut | random | after a line | failures | came up before the cut | also seen |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, found in sorted(kinds.items(), key=lambda item: (is_control(item[0]), item[0])):
+        n = collections.Counter(found)
+        known = {*CUTS, "failures", "reached", "checked"}
+        seen = ", ".join(f"{what} {n[what]}" for what in sorted(n) if what not in known)
+        failures = "" if is_control(kind) else n["failures"]
+        if kind != "last":
+            lines.append(f"| `{kind}` | {n['random']} | {n['step']} | {failures} | {n['reached']} | {seen} |")
+    return lines
 
 
 def is_control(kind: str) -> bool:

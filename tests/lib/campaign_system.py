@@ -124,10 +124,10 @@ def copy_root(source: pathlib.Path, target: pathlib.Path) -> None:
         new.write(old.read())
 
 
-def needs_replay(path: pathlib.Path) -> bool:
-    """Whether the journal of the root is to be replayed (INCOMPAT_RECOVER in the superblock of ext4)."""
+def needs_replay(path: pathlib.Path, root: int = ROOT) -> bool:
+    """Whether the journal of a root is to be replayed (INCOMPAT_RECOVER in the superblock of ext4)."""
     with path.open("rb") as file:
-        file.seek(ROOT + 1024 + 0x60)
+        file.seek(root + 1024 + 0x60)
         (incompatible,) = struct.unpack("<I", file.read(4))
     return bool(incompatible & 4)
 
