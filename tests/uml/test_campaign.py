@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import campaign_system
 import pytest
+import uml
 from campaign_kinds import CHAINS, KINDS
-from campaign_record import Record, silent_control
+from campaign_record import Record, silent_control, table
 from campaign_result import Pace, Result
 from campaign_uml import Bench, Parts, last, measure
 from powercut import Moment
@@ -127,3 +128,13 @@ def test_control_that_shows_nothing(folder: pathlib.Path) -> None:
     assert "journal to replay" in silent_control(record.by_kind())
     record.add(Result("control", 2, "random", seen=collections.Counter(replay=1)))
     assert silent_control(record.by_kind()) == ""
+
+
+def test_docs_have_the_numbers_of_the_files() -> None:
+    docs = uml.TOP / "docs"
+    lines = (docs / "reliability.md").read_text().splitlines()
+    files = [path for path in (docs / "reliability").glob("*.json") if path.stem != "first"]
+    assert files
+    for path in files:
+        for line in table(json.loads(path.read_text())["total"]["kinds"]):
+            assert line in lines, f"scripts/campaign --table --file {path.relative_to(uml.TOP)}"
