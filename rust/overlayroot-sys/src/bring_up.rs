@@ -66,8 +66,12 @@ fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: Flags, data: &
 pub fn make_dir(sys: &mut dyn System, path: &str) -> Result<()> {
     match sys.make_dir(path, 0o755) {
         Err(Errno::EEXIST) => Ok(()),
-        Err(Errno::ENOENT) => match path.rsplit_once('/') {
-            Some((parent, _)) if !parent.is_empty() => {
+        Err(Errno::ENOENT) => match path
+            .bytes()
+            .rposition(|byte| byte == b'/')
+            .and_then(|at| path.get(..at))
+        {
+            Some(parent) if !parent.is_empty() => {
                 make_dir(sys, parent)?;
                 sys.make_dir(path, 0o755)
             }

@@ -11,13 +11,16 @@ use overlayroot::errno::Errno;
 use overlayroot::fstab::{self, LowerEntry};
 use overlayroot::options;
 use overlayroot::plan::{Plan, LOWER, NEW_ROOT, RAM, RUN};
-use overlayroot::report::{FailureReport, OverlayReport, Report};
+use overlayroot::report::{FailureReport, OverlayReport, Report, VerityReport};
 use overlayroot::step::{RootMount, Step};
+use overlayroot::text::Number;
+use overlayroot::verity::DEVICE;
 
 use crate::bring_up::make_dir;
 use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
 use crate::system::{Flags, Kind, Mount, Result, System};
+use crate::verity;
 
 /// Largest /etc/fstab that is read, bytes: its copy fits into the smallest RAM layer.
 const FSTAB_LIMIT: usize = 2 << 20;
@@ -27,6 +30,8 @@ const FSTAB_LIMIT: usize = 2 << 20;
 pub struct Done {
     /// How the root was mounted.
     pub root: Option<RootMount>,
+    /// The verified device, while there is one.
+    pub verity: Option<VerityReport>,
     /// How the layers were stacked.
     pub overlay: Option<OverlayReport>,
     /// Programs to start, the preferred one first; paths in the new root.
@@ -107,8 +112,15 @@ fn explain(step: &Step, error: Errno) -> String {
         (Step::MountOverlay { .. }, Errno::ENODEV) => {
             "; the kernel has no overlay file system: enable CONFIG_OVERLAY_FS (OVERLAYFS_FS on 3.10 kernels)"
         }
+        (Step::OpenVerity { .. }, Errno::E2BIG) => "; the hash tree is cut off",
+        (Step::OpenVerity { .. }, _) => {
+            "; the kernel needs CONFIG_DM_VERITY and CONFIG_CRYPTO_SHA256, or these modules in the initramfs"
+        }
         (Step::MountRoot { .. }, Errno::ENODEV | Errno::ENOENT) => {
             "; the kernel has no driver for this file system, or a module that it needs is not in the initramfs"
+        }
+        (Step::MountRoot { ways, .. }, _) if ways.iter().any(|way| way.device == DEVICE) => {
+            "; the file system is damaged, or ofs-verity= is of another one"
         }
         (Step::MountRoot { .. }, Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG) => {
             "; check rootfstype= and rootflags=, or repair the file system"
@@ -133,7 +145,7 @@ impl Execution<'_> {
     fn record(&mut self, text: String, started: u64, result: Result<()>) {
         let took = self.sys.now().saturating_sub(started);
         match result {
-            Ok(()) => note(Level::Debug, &format!("{text}: {took} us")),
+            Ok(()) => note(Level::Debug, &format!("{text}: {} us", Number(took))),
             Err(error) => note(Level::Debug, &format!("{text}: {error}")),
         }
         self.report.step(text, took, result);
@@ -153,6 +165,11 @@ impl Execution<'_> {
                 self.warn(format!("cannot unmount {target}, continuing: {error}"));
             }
         }
+        if self.done.verity.take().is_some() {
+            let started = self.sys.now();
+            let result = verity::close(self.sys);
+            self.record(format!("undo: remove {DEVICE}"), started, result);
+        }
     }
 
     fn mounted(&mut self, target: &str) {
@@ -167,6 +184,15 @@ impl Execution<'_> {
             Step::MountRoot { target, ways } => self.mount_root(target, ways),
             Step::SetDeviceReadOnly { device, read_only } => {
                 self.sys.set_block_read_only(device, *read_only)
+            }
+            Step::OpenVerity { sectors, table, .. } => {
+                let (major, minor) = verity::open(self.sys, *sectors, table)?;
+                self.done.verity = Some(VerityReport {
+                    device: DEVICE,
+                    major: u64::from(major),
+                    minor: u64::from(minor),
+                });
+                Ok(())
             }
             Step::LoadOverlay { lower, release } => self.load_overlay(lower, release),
             Step::MountTmpfs { target, options } => {

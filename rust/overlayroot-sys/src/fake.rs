@@ -9,7 +9,9 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use overlayroot::dm::{self, Command};
 use overlayroot::errno::Errno;
+use overlayroot::verity::NAME;
 
 use crate::system::{Kind, Mount, Result, Stat, System};
 
@@ -56,6 +58,10 @@ pub struct Fake {
     pub filesystems: Vec<String>,
     /// 3.10's overlayfs takes no workdir.
     pub workdir_unknown: bool,
+    /// Root hash that fits the card's root partition; empty: the kernel has no dm-verity.
+    pub root_hash: String,
+    /// The verified device: its name, its table, and whether that is in force.
+    pub mapped: Option<(String, String, bool)>,
     /// The overlay module that a lower may carry registers this.
     pub module: Option<String>,
     /// Calls to fail, by number, with this error.
@@ -80,6 +86,8 @@ impl Default for Fake {
             .map(ToOwned::to_owned)
             .to_vec(),
             workdir_unknown: false,
+            root_hash: String::new(),
+            mapped: None,
             module: None,
             fail: Vec::new(),
             calls: Vec::new(),
@@ -476,6 +484,56 @@ impl System for Fake {
         self.call(format!("set read-only {device} {read_only}"))?;
         self.disk(device)?.locked = read_only;
         Ok(())
+    }
+
+    fn device_mapper(&mut self, command: Command, request: &mut [u8]) -> Result<()> {
+        self.call(format!("device-mapper {command:?}"))?;
+        assert_eq!(request[48..48 + NAME.len()], *NAME.as_bytes());
+        let mapped = self.mapped.as_mut();
+        match command {
+            Command::DevCreate if mapped.is_some() => Err(Errno::EBUSY),
+            Command::DevCreate => {
+                self.mapped = Some((NAME.to_owned(), String::new(), false));
+                // 253:0
+                request[40..44].copy_from_slice(&0xfd00u32.to_le_bytes());
+                Ok(())
+            }
+            Command::TableLoad => {
+                if self.root_hash.is_empty() {
+                    return Err(Errno::EINVAL);
+                }
+                let text = request[dm::HEADER + 40..].split(|&b| b == 0).next();
+                mapped.ok_or(Errno::ENXIO)?.1 = String::from_utf8_lossy(text.unwrap()).into_owned();
+                Ok(())
+            }
+            Command::DevSuspend => {
+                let (_, table, live) = mapped.ok_or(Errno::ENXIO)?;
+                *live = true;
+                let fits = table.contains(&self.root_hash);
+                let mut disk = self.root().clone();
+                disk.name = "dm-0".to_owned();
+                disk.numbers = (253, 0);
+                disk.locked = true;
+                if !fits {
+                    disk.fstype.clear(); // not a block of it can be read
+                }
+                self.disks.insert(0, disk);
+                Ok(())
+            }
+            Command::DevRemove => {
+                if self
+                    .mounts
+                    .iter()
+                    .any(|m| m.source == overlayroot::verity::DEVICE)
+                {
+                    return Err(Errno::EBUSY);
+                }
+                self.mapped.take().ok_or(Errno::ENXIO)?;
+                self.disks.retain(|d| d.name != "dm-0");
+                Ok(())
+            }
+            Command::TableStatus => Err(Errno::ENXIO),
+        }
     }
 
     fn load_module(&mut self, path: &str, parameters: &str) -> Result<()> {

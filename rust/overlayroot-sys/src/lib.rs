@@ -28,6 +28,7 @@ pub mod run;
 pub mod system;
 #[cfg(test)]
 mod tests;
+pub mod verity;
 
 pub use run::{run, Boot, End};
 pub use system::System;

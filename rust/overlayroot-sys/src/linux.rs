@@ -4,23 +4,28 @@
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ffi::{c_char, c_int, CStr};
+use core::ffi::{c_char, c_int, c_void, CStr};
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 
+use overlayroot::device::decode_number;
+use overlayroot::dm::{Command, HEADER};
 use overlayroot::errno::Errno;
+use overlayroot::text::lossy;
 use overlayroot::uevent;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    chmodat, chownat, fstat, makedev, mkdirat, mknodat, openat, readlinkat_raw, statat, unlinkat,
-    AtFlags, FileType, Gid, Mode, OFlags, RawDir, Uid, CWD,
+    chmodat, chownat, makedev, mkdirat, mknodat, openat, readlinkat_raw, unlinkat, AtFlags,
+    FileType, Gid, Mode, OFlags, RawDir, Uid, CWD,
 };
 use rustix::mount::{mount, mount_move, unmount, MountFlags, UnmountFlags};
 use rustix::net::{netlink, recv, AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::{io, ioctl};
 
+use crate::arch::{stat, HERE};
 use crate::kmsg;
 use crate::system::{Kind, Mount, Result, Stat, System};
+use crate::verity::CONTROL;
 
 /// `_IO(0x12, 93)` and `_IO(0x12, 94)` of `linux/fs.h`; both take a pointer to int.
 const BLKROSET: ioctl::Opcode = 0x125d;
@@ -110,7 +115,7 @@ impl System for Linux {
     }
 
     fn kernel_release(&mut self) -> String {
-        String::from_utf8_lossy(rustix::system::uname().release().to_bytes()).into_owned()
+        lossy(rustix::system::uname().release().to_bytes())
     }
 
     fn mem_total(&mut self) -> u64 {
@@ -151,8 +156,8 @@ impl System for Linux {
     }
 
     fn stat(&mut self, path: &str) -> Result<Stat> {
-        let stat = statat(CWD, &*c(path)?, AtFlags::SYMLINK_NOFOLLOW).map_err(errno)?;
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
+        let found = stat(HERE, &c(path)?).map_err(Errno)?;
+        let kind = match FileType::from_raw_mode(found.mode) {
             FileType::Directory => Kind::Directory,
             FileType::RegularFile => Kind::File,
             FileType::Symlink => Kind::Symlink,
@@ -161,13 +166,10 @@ impl System for Linux {
         };
         Ok(Stat {
             kind,
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            device: (
-                rustix::fs::major(stat.st_rdev),
-                rustix::fs::minor(stat.st_rdev),
-            ),
+            mode: found.mode & 0o7777,
+            uid: found.uid,
+            gid: found.gid,
+            device: decode_number(found.number as u32),
         })
     }
 
@@ -265,6 +267,25 @@ impl System for Linux {
         let flag = c_int::from(read_only);
         // SAFETY: BLKROSET reads an int through the pointer that Setter passes.
         unsafe { ioctl::ioctl(&file, ioctl::Setter::<BLKROSET, c_int>::new(flag)) }.map_err(errno)
+    }
+
+    fn device_mapper(&mut self, command: Command, request: &mut [u8]) -> Result<()> {
+        let file = open(CONTROL, OFlags::RDWR)?;
+        let length = request.len();
+        if length < HEADER {
+            return Err(Errno::EINVAL);
+        }
+        // How large it is.
+        for (byte, value) in request
+            .iter_mut()
+            .skip(12)
+            .zip((length as u32).to_ne_bytes())
+        {
+            *byte = value;
+        }
+        // SAFETY: the kernel reads and writes as much as the request says (`copy_params()` in
+        // drivers/md/dm-ioctl.c), which is what it has, and at least its header.
+        unsafe { ioctl::ioctl(&file, DeviceMapper { command, request }) }.map_err(errno)
     }
 
     fn load_module(&mut self, path: &str, parameters: &str) -> Result<()> {
@@ -392,6 +413,31 @@ impl System for Linux {
     }
 }
 
+/// A request on its way to device-mapper.
+struct DeviceMapper<'a> {
+    command: Command,
+    request: &'a mut [u8],
+}
+
+// SAFETY: the pointer is to the request, which the kernel changes in place; nothing is taken from it here.
+unsafe impl ioctl::Ioctl for DeviceMapper<'_> {
+    type Output = ();
+    const IS_MUTATING: bool = true;
+
+    /// `_IOWR(0xfd, COMMAND, struct dm_ioctl)` of `linux/dm-ioctl.h`.
+    fn opcode(&self) -> ioctl::Opcode {
+        0xc000_fd00 | (HEADER as ioctl::Opcode) << 16 | self.command as ioctl::Opcode
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.request.as_mut_ptr().cast()
+    }
+
+    unsafe fn output_from_ptr(_: ioctl::IoctlOutput, _: *mut c_void) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Makes descriptors 0 to 2 point somewhere when the kernel started us without a console, so that no
 /// file of ours ends up there.
 pub fn fill_standard_descriptors() {
@@ -411,7 +457,7 @@ pub fn fill_standard_descriptors() {
 /// Deletes what is in a directory of the initramfs, staying on its file system. What cannot be deleted
 /// stays in RAM and harms nobody.
 fn free(dir: &OwnedFd, depth: u32) {
-    let Ok(device) = fstat(dir).map(|stat| stat.st_dev) else {
+    let Ok(device) = stat(dir.as_raw_fd(), c"").map(|found| found.device) else {
         return;
     };
     let mut buffer = [MaybeUninit::uninit(); 2048];
@@ -421,8 +467,8 @@ fn free(dir: &OwnedFd, depth: u32) {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let is_dir = statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| {
-            s.st_dev == device && FileType::from_raw_mode(s.st_mode) == FileType::Directory
+        let is_dir = stat(dir.as_raw_fd(), name).is_ok_and(|found| {
+            found.device == device && FileType::from_raw_mode(found.mode) == FileType::Directory
         });
         if is_dir && depth < 32 {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

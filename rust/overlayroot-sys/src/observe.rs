@@ -13,14 +13,16 @@ use overlayroot::errno::Errno;
 use overlayroot::facts::{Facts, Filesystems, Root};
 use overlayroot::partition;
 use overlayroot::partitions::{self, Block};
-use overlayroot::settings::Settings;
+use overlayroot::settings::{Settings, Verity};
 use overlayroot::superblock::{self, ReadAt, State, Superblock};
+use overlayroot::text::{lossy, replaced, Number};
+use overlayroot::verity::Tree;
 
 use crate::kmsg::note;
 use crate::system::{Kind, Result, System};
 
 /// Between two looks when the kernel sends no uevents, milliseconds.
-const LOOK_AGAIN: u64 = 200;
+pub const LOOK_AGAIN: u64 = 200;
 
 /// What was seen, and why the root is missing if it is.
 pub struct Observation {
@@ -49,7 +51,14 @@ pub fn observe(sys: &mut dyn System, settings: &Settings) -> Observation {
     };
     let mut no_root = None;
     match found {
-        Ok((device, block)) => facts.root = Some(look_at(sys, device, &block, &mut warnings)),
+        Ok((device, block)) => {
+            let mut root = look_at(sys, device, &block, &mut warnings);
+            if let Verity::Against(pin) = &settings.verity {
+                let device = &root.device;
+                root.tree = Tree::read(&mut BlockReader { sys, device }, pin.offset);
+            }
+            facts.root = Some(root);
+        }
         Err(why) => no_root = Some(why),
     }
     Observation {
@@ -62,7 +71,7 @@ pub fn observe(sys: &mut dyn System, settings: &Settings) -> Observation {
 /// Reads a small text file.
 pub fn read_text(sys: &mut dyn System, path: &str) -> Result<String> {
     let bytes = sys.read(path, 1 << 20)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(lossy(&bytes))
 }
 
 fn look_at(
@@ -92,6 +101,7 @@ fn look_at(
         label,
         state,
         media_read_only,
+        tree: None,
     }
 }
 
@@ -110,7 +120,8 @@ fn find_root(
     let listening = sys.listen();
     if let Err(error) = listening {
         warnings.push(format!(
-            "no uevents ({error}): looking for the root every {LOOK_AGAIN} ms"
+            "no uevents ({error}): looking for the root every {} ms",
+            Number(LOOK_AGAIN)
         ));
     }
     let deadline = sys.now() + u64::from(settings.wait) * 1_000_000;
@@ -132,14 +143,17 @@ fn find_root(
         if left == 0 {
             return Err(format!(
                 "device {spec} absent after {} s{}; check root=, or raise ofs-wait=",
-                settings.wait,
+                Number(u64::from(settings.wait)),
                 seen(sys)
             ));
         }
         if !waited {
             note(
                 Level::Info,
-                &format!("waiting for {spec}, at most {} s", settings.wait),
+                &format!(
+                    "waiting for {spec}, at most {} s",
+                    Number(u64::from(settings.wait))
+                ),
             );
             waited = true;
         }
@@ -184,7 +198,7 @@ fn look(sys: &mut dyn System, spec: &DeviceSpec) -> Vec<Block> {
     let blocks = blocks(sys);
     match spec {
         DeviceSpec::Path(path) => {
-            let name = path.strip_prefix("/dev/").unwrap_or(path).replace('/', "!");
+            let name = replaced(path.strip_prefix("/dev/").unwrap_or(path), '/', '!');
             if let Some(block) = blocks.iter().find(|b| b.name == name) {
                 return vec![block.clone()];
             }
@@ -279,7 +293,7 @@ fn on_disk(
 /// The device node of a block device; made by hand where devtmpfs did not.
 fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
     let mut path = "/dev/".to_owned();
-    path.push_str(&block.name.replace('!', "/"));
+    path.push_str(&replaced(&block.name, '!', '/'));
     let numbers = (block.major, block.minor);
     match sys.stat(&path) {
         Ok(stat) if stat.kind == Kind::Block && stat.device == numbers => return Ok(path),
@@ -287,7 +301,11 @@ fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
         Ok(stat) if stat.kind == Kind::Symlink && block.kib == 0 => return Ok(path),
         _ => {}
     }
-    path = format!("/dev/overlayroot-{}-{}", block.major, block.minor);
+    path = format!(
+        "/dev/overlayroot-{}-{}",
+        Number(u64::from(block.major)),
+        Number(u64::from(block.minor))
+    );
     match sys.make_node(&path, true, block.major, block.minor) {
         Ok(()) | Err(Errno::EEXIST) => Ok(path),
         Err(error) => Err(error),

@@ -64,10 +64,13 @@ pub fn resolve(sys: &mut dyn System, root: &str, path: &str, missing: Missing) -
 
 /// Components in reverse, without empty ones and `.`.
 fn components(path: &str) -> Vec<String> {
-    path.rsplit('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .map(ToOwned::to_owned)
-        .collect()
+    let mut parts: Vec<String> = Vec::new();
+    for part in path.split('/') {
+        if !part.is_empty() && part != "." {
+            parts.insert(0, part.to_owned());
+        }
+    }
+    parts
 }
 
 fn join(root: &str, parts: &[String]) -> String {

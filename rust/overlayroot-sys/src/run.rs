@@ -14,6 +14,7 @@ use overlayroot::modules;
 use overlayroot::plan::{place_for_report, plan, Mode};
 use overlayroot::report::{FailureReport, Report, RootReport, UpperReport};
 use overlayroot::settings::{FailPolicy, Settings};
+use overlayroot::text::Number;
 
 use crate::bring_up::bring_up;
 use crate::execute::{execute, Done};
@@ -229,6 +230,7 @@ fn attempt(
     });
     if let (Some(root), Some(way)) = (&mut report.root, &done.root) {
         root.fstype = Some(way.fstype.clone());
+        root.verity = done.verity.clone();
     }
     report.init = done.inits.first().cloned().unwrap_or_default();
     Ok(done)
@@ -263,12 +265,12 @@ fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
             note(Level::Error, &format!("cannot start /bin/sh: {error}"));
         }
     }
-    let delay = settings.reboot_delay;
+    let delay = Number(u64::from(settings.reboot_delay));
     note(
         Level::Error,
         &format!("no root could be mounted: {reason}; rebooting in {delay} s"),
     );
-    let deadline = sys.now() + u64::from(delay) * 1_000_000;
+    let deadline = sys.now() + delay.0 * 1_000_000;
     loop {
         let left = deadline.saturating_sub(sys.now()) / 1000;
         if left == 0 || sys.wait(left).is_err() {

@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use overlayroot::dm::Command;
 use overlayroot::errno::Errno;
 
 /// Result of a system call.
@@ -104,6 +105,8 @@ pub trait System {
     fn block_read_only(&mut self, device: &str) -> Result<bool>;
     /// Sets the read-only flag of a block device (`BLKROSET`).
     fn set_block_read_only(&mut self, device: &str, read_only: bool) -> Result<()>;
+    /// Sends a request of [`overlayroot::dm`] to device-mapper; the answer takes its place.
+    fn device_mapper(&mut self, command: Command, request: &mut [u8]) -> Result<()>;
     /// Loads a kernel module; compressed ones where the kernel unpacks them itself.
     fn load_module(&mut self, path: &str, parameters: &str) -> Result<()>;
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! Whole boots on a make-believe board: every mode, every rung. Calls that fail are in `failures.rs`.
 
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use overlayroot::errno::Errno;
 use overlayroot::report::Report;
 
 use crate::fake::{ext4, Fake, Node};
@@ -287,4 +289,146 @@ fn missing_api_file_systems_are_survived() {
     assert_eq!(report.reached, "ram");
     assert!(report.warnings[0].contains("no devtmpfs"));
     assert!(called(&fake, "make node /dev/console"));
+}
+
+const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// A board whose root has a hash tree at 64 KiB.
+fn verified_board(line: &str) -> Fake {
+    let mut fake = Fake::board(&format!("root=LABEL=ROOT {line}"));
+    fake.root_hash = HASH.to_owned();
+    let tree = &mut fake.root().data[64 << 10..];
+    tree[..16].copy_from_slice(b"verity\0\0\x01\0\0\0\x01\0\0\0");
+    tree[32..38].copy_from_slice(b"sha256");
+    tree[64..68].copy_from_slice(&1024u32.to_le_bytes());
+    tree[68..72].copy_from_slice(&4096u32.to_le_bytes());
+    tree[72] = 64;
+    fake
+}
+
+fn pinned(line: &str) -> Fake {
+    verified_board(&format!("ofs-verity={HASH}@65536 {line}"))
+}
+
+#[test]
+fn verified_root() {
+    let mut fake = pinned("");
+    let report = boot(&mut fake);
+    assert_eq!((report.reached, report.protected), ("ram", true));
+    assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+    assert!(report.summary().contains("/dev/mmcblk0p2, ext4, verified;"));
+    assert_eq!(report.root.unwrap().verity.unwrap().major, 253);
+    assert!(fake.root().locked && fake.root().writes.is_empty());
+    let (_, table, live) = fake.mapped.clone().unwrap();
+    let expected = format!("1 179:2 179:2 1024 4096 64 17 sha256 {HASH} -");
+    assert_eq!((table, live), (expected, true));
+    let lower = fake.mounted_at("/newroot/mnt/root-RO").unwrap();
+    assert_eq!(
+        (&*lower.source, lower.read_only),
+        ("/dev/mapper/overlayroot", true)
+    );
+    let fstab = fake.text("/newroot/etc/fstab").unwrap();
+    assert!(fstab.contains("/dev/mapper/overlayroot /mnt/root-RO ext4 ro,noauto 0 0\n"));
+}
+
+/// Nothing is ever mounted past dm-verity once it was asked for.
+fn check_verified(fake: &Fake, what: &str) {
+    let past = fake.calls.iter().find(|call| {
+        call.starts_with("mount ext4") && !call.starts_with("mount ext4 /dev/mapper/overlayroot ")
+    });
+    assert_eq!(past, None, "mounted without verification: {what}");
+}
+
+#[test]
+fn what_cannot_be_verified_is_not_mounted() {
+    let other = HASH.replace('0', "1");
+    let boards = [
+        ("no root hash", verified_board("ofs-verity=no")),
+        (
+            "another root hash",
+            verified_board(&format!("ofs-verity={other}@65536")),
+        ),
+        (
+            "no tree there",
+            verified_board(&format!("ofs-verity={HASH}@32768")),
+        ),
+        (
+            "beyond the end",
+            verified_board(&format!("ofs-verity={HASH}@999999488")),
+        ),
+        ("no dm-verity", {
+            let mut fake = pinned("");
+            fake.root_hash.clear();
+            fake
+        }),
+        ("and writable", verified_board("ofs-verity=no overlayfs=no")),
+    ];
+    for (what, mut fake) in boards {
+        let report = boot(&mut fake);
+        assert_eq!((report.reached, fake.rebooted), ("none", true), "{what}");
+        assert!(fake.mapped.is_none(), "{what}: left open");
+        check_verified(&fake, what);
+    }
+}
+
+#[test]
+fn verified_roots_are_never_writable() {
+    let mut fake = pinned("overlayfs=no");
+    let report = boot(&mut fake);
+    assert_eq!((report.wanted, report.reached), ("writable", "read-only"));
+    assert!(report.failures[0]
+        .error
+        .contains("a verified root cannot be written"));
+    assert!(fake.root().writes.is_empty());
+    check_verified(&fake, "writable");
+}
+
+/// Without an overlay the device is taken away, and made anew for the plain root.
+#[test]
+fn verified_rung_below() {
+    let mut fake = pinned("");
+    fake.filesystems.retain(|f| f != "overlay");
+    let report = boot(&mut fake);
+    assert_eq!(report.reached, "read-only");
+    assert!(called(&fake, "device-mapper DevRemove"));
+    assert!(report
+        .summary()
+        .contains("(/dev/mmcblk0p2, ext4, verified)"));
+    check_verified(&fake, "rung below");
+}
+
+/// Early in a boot the kernel may not have tested SHA-256 yet.
+#[test]
+fn digest_that_takes_its_time() {
+    let mut fake = pinned("");
+    boot(&mut fake);
+    let load = fake
+        .calls
+        .iter()
+        .position(|c| c == "device-mapper TableLoad");
+    let mut fake = pinned("");
+    fake.fail = vec![(load.unwrap(), Errno::ELIBBAD)];
+    assert_eq!(boot(&mut fake).reached, "ram");
+}
+
+#[test]
+fn every_call_of_a_verified_boot_fails() {
+    let mut reference = pinned("");
+    boot(&mut reference);
+    for number in 0..reference.calls.len() {
+        for error in [Errno::EIO, Errno::ENOENT, Errno::EBUSY, Errno::EINVAL] {
+            let mut fake = pinned("");
+            fake.fail = vec![(number, error)];
+            let report = boot(&mut fake);
+            let call = &reference.calls[number];
+            // Without its command line a board knows of no root hash.
+            if call == "read /proc/cmdline" {
+                continue;
+            }
+            let what = format!("call {number} ({call}) fails with {error}");
+            assert!(fake.started.is_some() || report.reached == "none", "{what}");
+            assert!(fake.root().writes.is_empty(), "{what}");
+            check_verified(&fake, &what);
+        }
+    }
 }

@@ -5,6 +5,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::text::lossy;
+
 /// One word of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
@@ -60,7 +62,7 @@ pub fn same_name(a: &str, b: &str) -> bool {
 }
 
 fn word(bytes: &[u8]) -> Word {
-    let text = String::from_utf8_lossy(bytes);
+    let text = lossy(bytes);
     // A quote in front of the whole word: it goes, and so does one at the end.
     let text = match text.strip_prefix('"') {
         Some(inner) => inner.strip_suffix('"').unwrap_or(inner),

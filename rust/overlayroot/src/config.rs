@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::text::trim;
+use crate::text::{lossy, trim, Number};
 
 /// One `name = value` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Entry {
 pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<String>) {
     let mut entries = Vec::new();
     let mut warnings = Vec::new();
-    let text = String::from_utf8_lossy(bytes);
+    let text = lossy(bytes);
     for (number, line) in text.lines().enumerate() {
         let line = trim(line);
         if line.is_empty() || line.starts_with('#') {
@@ -38,7 +38,7 @@ pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<String>) {
             }
             _ => warnings.push(format!(
                 "overlayroot.conf line {}: not `name = value`: {line}",
-                number + 1
+                Number(number as u64 + 1)
             )),
         }
     }

@@ -5,6 +5,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::fmt;
 
+use crate::text::{small_number, Number};
+
 /// A device as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceSpec {
@@ -39,7 +41,7 @@ impl DeviceSpec {
         }
         if let Some(uuid) = by("PARTUUID=", "/dev/disk/by-partuuid/") {
             let (uuid, offset) = match uuid.split_once('/') {
-                Some((uuid, rest)) => (uuid, rest.strip_prefix("PARTNROFF=")?.parse().ok()?),
+                Some((uuid, rest)) => (uuid, offset(rest.strip_prefix("PARTNROFF=")?)?),
                 None => (uuid.as_str(), 0),
             };
             return Some(DeviceSpec::PartUuid(uuid.to_ascii_lowercase(), offset));
@@ -55,15 +57,29 @@ impl DeviceSpec {
             return usable.then(|| DeviceSpec::Path(text.to_owned()));
         }
         if let Some((major, minor)) = text.split_once(':') {
-            return Some(DeviceSpec::Number(major.parse().ok()?, minor.parse().ok()?));
+            return Some(DeviceSpec::Number(
+                small_number(major)?,
+                small_number(minor)?,
+            ));
         }
-        // The kernel's hexadecimal device number (new_decode_dev): minor bits 0-7 and 20-31, major 8-19.
+        // The kernel's hexadecimal device number: minor bits 0-7 and 20-31, major 8-19.
         let number = u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()?;
-        let major = (number >> 8) & 0xfff;
-        (major != 0).then_some(DeviceSpec::Number(
-            major,
-            (number & 0xff) | ((number >> 12) & 0xf_ff00),
-        ))
+        let (major, minor) = decode_number(number);
+        (major != 0).then_some(DeviceSpec::Number(major, minor))
+    }
+}
+
+/// Major and minor number as the kernel packs them (`new_decode_dev()` in `linux/kdev_t.h`).
+pub fn decode_number(number: u32) -> (u32, u32) {
+    let minor = (number & 0xff) | ((number >> 12) & 0xf_ff00);
+    ((number >> 8) & 0xfff, minor)
+}
+
+/// A number of partitions, forwards or backwards.
+fn offset(text: &str) -> Option<i32> {
+    match text.strip_prefix('-') {
+        Some(text) => Some(-i32::try_from(small_number(text)?).ok()?),
+        None => i32::try_from(small_number(text.strip_prefix('+').unwrap_or(text))?).ok(),
     }
 }
 
@@ -82,7 +98,8 @@ impl fmt::Display for DeviceSpec {
             DeviceSpec::Label(label) => ("LABEL=", label),
             DeviceSpec::PartLabel(label) => ("PARTLABEL=", label),
             DeviceSpec::Number(major, minor) => {
-                return write!(f, "{}:{}", u64::from(*major), u64::from(*minor))
+                let (major, minor) = (Number(u64::from(*major)), Number(u64::from(*minor)));
+                return write!(f, "{major}:{minor}");
             }
             DeviceSpec::PartUuid(uuid, offset) => {
                 f.write_str("PARTUUID=")?;
@@ -90,7 +107,9 @@ impl fmt::Display for DeviceSpec {
                 return if *offset == 0 {
                     Ok(())
                 } else {
-                    write!(f, "/PARTNROFF={offset}")
+                    let sign = if *offset < 0 { "-" } else { "" };
+                    let number = Number(u64::from(offset.unsigned_abs()));
+                    write!(f, "/PARTNROFF={sign}{number}")
                 };
             }
         };

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use crate::text::Number;
+
 /// An error number as a system call gives it: positive, as in `asm-generic/errno-base.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
@@ -25,10 +27,10 @@ macro_rules! errnos {
 }
 
 errnos! {
-    EPERM = 1, ENOENT = 2, EIO = 5, ENXIO = 6, ENOEXEC = 8, EBADF = 9, EAGAIN = 11, ENOMEM = 12,
+    EPERM = 1, ENOENT = 2, EIO = 5, ENXIO = 6, E2BIG = 7, ENOEXEC = 8, EBADF = 9, EAGAIN = 11, ENOMEM = 12,
     EACCES = 13, ENOTBLK = 15, EBUSY = 16, EEXIST = 17, ENODEV = 19, ENOTDIR = 20, EISDIR = 21,
     EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOTTY = 25, EFBIG = 27, ENOSPC = 28, EROFS = 30,
-    ENAMETOOLONG = 36, ENOSYS = 38, ENOTEMPTY = 39, ELOOP = 40, EBADMSG = 74, ETIMEDOUT = 110, ENOMEDIUM = 123,
+    ENAMETOOLONG = 36, ENOSYS = 38, ENOTEMPTY = 39, ELOOP = 40, EBADMSG = 74, ELIBBAD = 80, ETIMEDOUT = 110, ENOMEDIUM = 123,
     EKEYREJECTED = 129, EUCLEAN = 117,
 }
 
@@ -36,7 +38,7 @@ impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
-            None => write!(f, "errno {}", self.0 as u64),
+            None => write!(f, "errno {}", Number(self.0 as u64)),
         }
     }
 }

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::superblock::State;
+use crate::verity::Tree;
 
 /// Everything that a plan depends on besides the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Root {
     pub state: State,
     /// The block device was read-only before anybody asked: a write-protected card, say.
     pub media_read_only: bool,
+    /// The hash tree where `ofs-verity=` says that one is.
+    pub tree: Option<Tree>,
 }
 
 /// File systems that the kernel knows at the moment.
@@ -93,6 +96,7 @@ impl Facts {
             label: None,
             state,
             media_read_only: false,
+            tree: None,
         });
         self
     }

@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
-use crate::text::push_hex;
+use crate::text::{push_hex, Number};
 
 /// Most GPT entries that are read; tables have 128.
 const MAX_ENTRIES: u32 = 256;
@@ -190,7 +190,7 @@ pub fn partition_name(disk: &str, number: u32) -> String {
     } else {
         ""
     };
-    format!("{disk}{p}{}", u64::from(number))
+    format!("{disk}{p}{}", Number(u64::from(number)))
 }
 
 /// CRC-32 as in Ethernet, bit by bit: it is used on a hundred bytes.

@@ -5,6 +5,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::text::{number, small_number};
+
 /// One block device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -24,9 +26,9 @@ pub fn parse(text: &str) -> Vec<Block> {
         .filter_map(|line| {
             let mut fields = line.split_ascii_whitespace();
             Some(Block {
-                major: fields.next()?.parse().ok()?,
-                minor: fields.next()?.parse().ok()?,
-                kib: fields.next()?.parse().ok()?,
+                major: small_number(fields.next()?)?,
+                minor: small_number(fields.next()?)?,
+                kib: number(fields.next()?)?,
                 name: fields.next()?.to_owned(),
             })
         })

@@ -8,10 +8,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::facts::{Facts, Root};
-use crate::settings::{DirtyPolicy, FailPolicy, Settings};
+use crate::settings::{DirtyPolicy, FailPolicy, Settings, Verity};
 use crate::size::Limits;
 use crate::step::{RootMount, Step};
 use crate::superblock::State;
+use crate::text::Number;
+use crate::verity;
 
 /// The real root, read-only, in the initramfs and in the booted system.
 pub const LOWER: &str = "/mnt/root-RO";
@@ -83,6 +85,8 @@ pub enum PlanError {
     Refused(&'static str),
     /// The file system cannot be written at all.
     NeverWritable(String),
+    /// The root cannot be verified, and why.
+    NotVerified(&'static str),
 }
 
 impl fmt::Display for PlanError {
@@ -94,6 +98,9 @@ impl fmt::Display for PlanError {
                     f,
                     "{why} and ofs-dirty=refuse; repair it, or boot with ofs-dirty=replay"
                 )
+            }
+            PlanError::NotVerified(why) => {
+                write!(f, "the root cannot be verified: {why}; check ofs-verity=")
             }
             PlanError::NeverWritable(fstype) => {
                 write!(
@@ -114,6 +121,8 @@ pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, Plan
         limits: None,
         warnings: Vec::new(),
     };
+    let verified = verified(&mut plan, root, settings)?;
+    let root = verified.as_ref().unwrap_or(root);
     match mode {
         Mode::Ram => plan_ram(&mut plan, root, settings, facts)?,
         Mode::Writable => {
@@ -145,6 +154,37 @@ pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, Plan
         }
     }
     Ok(plan)
+}
+
+/// The root as it is seen through dm-verity, if it is verified.
+fn verified(plan: &mut Plan, root: &Root, settings: &Settings) -> Result<Option<Root>, PlanError> {
+    let pin = match &settings.verity {
+        Verity::No => return Ok(None),
+        Verity::Unusable => return Err(PlanError::NotVerified("no usable root hash")),
+        Verity::Against(_) if plan.mode == Mode::Writable => {
+            return Err(PlanError::NeverWritable("verified".to_owned()))
+        }
+        Verity::Against(pin) => pin,
+    };
+    let no_tree =
+        PlanError::NotVerified("no superblock of a hash tree (version 1, sha256) is there");
+    let tree = root.tree.as_ref().ok_or(no_tree)?;
+    if !root.media_read_only {
+        plan.steps.push(Step::SetDeviceReadOnly {
+            device: root.device.clone(),
+            read_only: true,
+        });
+    }
+    plan.steps.push(Step::OpenVerity {
+        device: root.device.clone(),
+        sectors: tree.sectors(),
+        table: tree.table((root.major, root.minor), pin, settings.verity_error),
+    });
+    Ok(Some(Root {
+        device: verity::DEVICE.to_owned(),
+        media_read_only: true,
+        ..root.clone()
+    }))
 }
 
 fn plan_ram(
@@ -181,7 +221,8 @@ fn plan_ram(
         target: RAM,
         options: format!(
             "mode=0755,size={},nr_inodes={}",
-            limits.bytes, limits.inodes
+            Number(limits.bytes),
+            Number(limits.inodes)
         ),
     });
     plan.steps.push(Step::MakeUpper {
@@ -276,7 +317,9 @@ fn protected_ways(
             (&[""], &[false])
         }
         // Should the kernel not agree that it is clean, mounting may write, if the policy allows it.
-        (State::Clean | State::Unknown, DirtyPolicy::Replay) => (&[""], &[true, false]),
+        (State::Clean | State::Unknown, DirtyPolicy::Replay) if !root.media_read_only => {
+            (&[""], &[true, false])
+        }
         (State::Clean | State::Unknown, _) => (&[""], &[true]),
     };
     Ok(ways(root, settings, facts, options, locks, true))

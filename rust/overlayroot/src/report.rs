@@ -12,12 +12,14 @@ use crate::facts::Root;
 use crate::plan::Mode;
 use crate::settings::Settings;
 use crate::superblock::State;
+use crate::text::Number;
 
-/// The whole report. Field names are those of the JSON.
+/// The whole report. Field names are those of the JSON. Numbers have one width: the code for another is half a
+/// kilobyte.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// Version of this schema: 1.
-    pub version: u32,
+    pub version: u64,
     /// Name and version of the init.
     pub program: String,
     /// Release of the kernel.
@@ -56,9 +58,9 @@ pub struct RootReport {
     /// Device node.
     pub device: String,
     /// Major number.
-    pub major: u32,
+    pub major: u64,
     /// Minor number.
-    pub minor: u32,
+    pub minor: u64,
     /// File system that was mounted, or that was recognised when none could be.
     pub fstype: Option<String>,
     /// UUID of the file system.
@@ -69,6 +71,19 @@ pub struct RootReport {
     pub state: &'static str,
     /// What makes it dirty.
     pub state_detail: Option<&'static str>,
+    /// The device through which its blocks are verified.
+    pub verity: Option<VerityReport>,
+}
+
+/// The verified device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerityReport {
+    /// Device node.
+    pub device: &'static str,
+    /// Major number.
+    pub major: u64,
+    /// Minor number.
+    pub minor: u64,
 }
 
 impl RootReport {
@@ -83,13 +98,14 @@ impl RootReport {
         RootReport {
             spec,
             device: root.device.clone(),
-            major: root.major,
-            minor: root.minor,
+            major: u64::from(root.major),
+            minor: u64::from(root.minor),
             fstype: root.fstype.map(ToString::to_string),
             uuid: root.uuid.clone(),
             label: root.label.clone(),
             state,
             state_detail,
+            verity: None,
         }
     }
 }
@@ -151,7 +167,7 @@ pub struct FailureReport {
 
 impl Report {
     /// Version of the schema.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u64 = 1;
 
     /// Takes the settings over.
     pub fn set_settings(&mut self, settings: &Settings) {
@@ -181,16 +197,18 @@ impl Report {
     pub fn summary(&self) -> String {
         let root = match &self.root {
             Some(root) => format!(
-                "{}, {}",
+                "{}, {}{}",
                 root.device,
-                root.fstype.as_deref().unwrap_or("unknown")
+                root.fstype.as_deref().unwrap_or("unknown"),
+                root.verity.as_ref().map_or("", |_| ", verified")
             ),
             None => String::new(),
         };
         match (self.reached, &self.upper) {
             ("ram", Some(upper)) => format!(
                 "protected: / is RAM over read-only {root}; {} bytes, {} inodes",
-                upper.size_bytes, upper.inodes
+                Number(upper.size_bytes),
+                Number(upper.inodes)
             ),
             ("writable", _) => {
                 let origin = self.settings.iter().find(|s| s.name == "overlayfs");

@@ -13,6 +13,8 @@ use crate::cmdline::{self, Word};
 use crate::config::Entry;
 use crate::device::DeviceSpec;
 use crate::size::Size;
+use crate::text::small_number;
+use crate::verity::{OnError, Pin};
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,17 @@ pub enum FailPolicy {
     Shell,
 }
 
+/// Whether the root is verified (`ofs-verity=`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verity {
+    /// Nobody asked for it.
+    No,
+    /// Against this.
+    Against(Pin),
+    /// It was asked for in a way that cannot be used: no root is mounted, as it would not be verified.
+    Unusable,
+}
+
 /// Every setting, with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -71,6 +84,10 @@ pub struct Settings {
     pub fail: FailPolicy,
     /// Keep the root's block device read-only for the whole uptime (`ofs-lock=`).
     pub lock: bool,
+    /// Verify the root (`ofs-verity=`).
+    pub verity: Verity,
+    /// A block of a verified root that is not as it was (`ofs-verity-error=`).
+    pub verity_error: OnError,
     /// Longest wait for the root device, seconds (`ofs-wait=`, `rootdelay=`, `rootwait=N`).
     pub wait: u32,
     /// How long the last message stays before a reboot, seconds (`ofs-reboot-delay=`).
@@ -110,6 +127,8 @@ impl Default for Settings {
             dirty: DirtyPolicy::Replay,
             fail: FailPolicy::Ladder,
             lock: false,
+            verity: Verity::No,
+            verity_error: OnError::Eio,
             wait: 30,
             reboot_delay: 10,
             root: None,
@@ -126,6 +145,7 @@ impl Default for Settings {
             ("ofs-dirty", "replay"),
             ("ofs-fail", "ladder"),
             ("ofs-lock", "no"),
+            ("ofs-verity-error", "eio"),
             ("ofs-wait", "30"),
             ("ofs-reboot-delay", "10"),
         ] {
@@ -167,6 +187,16 @@ const KNOWN: &[Known] = &[
         word: "ofs-lock",
         key: "lock",
         accepted: "yes, no",
+    },
+    Known {
+        word: "ofs-verity",
+        key: "verity",
+        accepted: "ROOTHASH@OFFSET, the same one everywhere",
+    },
+    Known {
+        word: "ofs-verity-error",
+        key: "verity-error",
+        accepted: "eio, restart, panic",
     },
     Known {
         word: "ofs-wait",
@@ -323,7 +353,7 @@ impl Settings {
     }
 
     fn set(&mut self, word: &str, value: &str) -> Option<()> {
-        let seconds = |least: u32| value.parse().ok().filter(|s| (least..=3600).contains(s));
+        let seconds = |least: u32| small_number(value).filter(|s| (least..=3600).contains(s));
         match word {
             "overlayfs" => self.overlay = yes_or_no(value)?,
             "ofs-size" => self.size = Size::parse(value)?,
@@ -344,6 +374,24 @@ impl Settings {
                 }
             }
             "ofs-lock" => self.lock = yes_or_no(value)?,
+            "ofs-verity" => match (&self.verity, Pin::parse(value)) {
+                // What an image was built with cannot be replaced, nor taken back.
+                (Verity::Against(first), Some(pin)) if *first == pin => {}
+                (Verity::Against(_), _) => return None,
+                (_, Some(pin)) => self.verity = Verity::Against(pin),
+                (_, None) => {
+                    self.verity = Verity::Unusable;
+                    return None;
+                }
+            },
+            "ofs-verity-error" => {
+                self.verity_error = match value {
+                    "eio" => OnError::Eio,
+                    "restart" => OnError::Restart,
+                    "panic" => OnError::Panic,
+                    _ => return None,
+                }
+            }
             "ofs-wait" => self.wait = seconds(1)?,
             "ofs-reboot-delay" => self.reboot_delay = seconds(0)?,
             "root" => self.root = Some(DeviceSpec::parse(value)?),
@@ -488,6 +536,50 @@ mod tests {
         assert_eq!(merge("", "rootdelay=5").wait, 30);
         assert_eq!(merge("", "rootdelay=60").wait, 60);
         assert_eq!(merge("", "rootdelay=99999").wait, 30);
+    }
+
+    #[test]
+    fn a_root_hash_is_final() {
+        use crate::verity::tests::HASH;
+        let pin = |offset: u32| format!("{HASH}@{offset}");
+        let against = |offset: u32| Verity::Against(Pin::parse(&pin(offset)).unwrap());
+        assert_eq!(merge("", "").verity, Verity::No);
+        assert_eq!(
+            merge(&format!("verity={}", pin(512)), "").verity,
+            against(512)
+        );
+        // The same again is no matter; another one, a bad one, or none has no effect and is reported.
+        let conf = format!("verity={}", pin(512));
+        assert!(merge(&conf, &format!("ofs_verity={}", pin(512)))
+            .warnings
+            .is_empty());
+        for word in [
+            &*format!("ofs-verity={}", pin(1024)),
+            "ofs-verity=no",
+            "ofs-verity=",
+            "ofs-verity",
+        ] {
+            let s = merge(&conf, word);
+            assert_eq!(s.verity, against(512), "{word}");
+            assert_eq!(value(&s, "ofs-verity"), (&*pin(512), Origin::Config));
+            assert!(s.warnings[0].contains("using 0123"), "{:?}", s.warnings);
+        }
+        // Asked for in vain: nothing may be mounted, unless there is a usable one, too.
+        for word in ["ofs-verity=1234", "ofs-verity=no", "ofs-verity"] {
+            assert_eq!(merge("", word).verity, Verity::Unusable, "{word}");
+            assert_eq!(merge("", word).warnings.len(), 1);
+            let line = format!("{word} ofs-verity={}", pin(512));
+            assert_eq!(merge("", &line).verity, against(512));
+        }
+        assert_eq!(
+            merge("verity-error=restart", "").verity_error,
+            OnError::Restart
+        );
+        let s = merge(
+            "verity-error=restart",
+            "ofs-verity_error=panic ofs-verity-error=x",
+        );
+        assert_eq!((s.verity_error, s.warnings.len()), (OnError::Panic, 1));
     }
 
     proptest! {

@@ -4,6 +4,8 @@
 use alloc::format;
 use alloc::string::String;
 
+use crate::text::{self, Number};
+
 /// Smallest RAM layer that a userspace starts on, bytes.
 pub const SMALLEST: u64 = 4 << 20;
 /// Largest share of RAM that the layer may take, percent: the rest keeps the board alive when it is full.
@@ -55,11 +57,11 @@ impl Size {
             None => (text, None),
         };
         let percent = amount.strip_suffix('%').unwrap_or(amount);
-        let amount = match percent.parse::<u64>() {
-            Ok(percent) if (1..=100).contains(&percent) => Amount::Percent(percent),
-            Ok(_) => return None,
-            Err(_) if percent.len() != amount.len() => return None,
-            Err(_) => Amount::Bytes(number(amount, 1024).filter(|&n| n > 0)?),
+        let amount = match text::number(percent) {
+            Some(percent) if (1..=100).contains(&percent) => Amount::Percent(percent),
+            Some(_) => return None,
+            None if percent.len() != amount.len() => return None,
+            None => Amount::Bytes(number(amount, 1024).filter(|&n| n > 0)?),
         };
         Some(Size { amount, inodes })
     }
@@ -76,11 +78,16 @@ impl Size {
         let bytes = wish.clamp(SMALLEST, most) & !4095;
         let warning = if wish > most {
             Some(format!(
-                "ofs-size asks for {wish} bytes, {LARGEST_PERCENT} % of RAM is the most: using {bytes}"
+                "ofs-size asks for {} bytes, {} % of RAM is the most: using {}",
+                Number(wish),
+                Number(LARGEST_PERCENT),
+                Number(bytes)
             ))
         } else if wish < SMALLEST {
             Some(format!(
-                "ofs-size asks for {wish} bytes, too few to start on: using {bytes}"
+                "ofs-size asks for {} bytes, too few to start on: using {}",
+                Number(wish),
+                Number(bytes)
             ))
         } else {
             None
@@ -98,7 +105,7 @@ fn number(text: &str, base: u64) -> Option<u64> {
         b'g' | b'G' => (text.len() - 1, base * base * base),
         _ => (text.len(), 1),
     };
-    text.get(..digits)?.parse::<u64>().ok()?.checked_mul(factor)
+    text::number(text.get(..digits)?)?.checked_mul(factor)
 }
 
 #[cfg(test)]

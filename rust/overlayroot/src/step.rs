@@ -39,6 +39,15 @@ pub enum Step {
         /// Value of the flag.
         read_only: bool,
     },
+    /// Make a device whose blocks are verified as they are read ([`crate::verity::DEVICE`]).
+    OpenVerity {
+        /// Device node of what is verified.
+        device: String,
+        /// Sectors of 512 bytes.
+        sectors: u64,
+        /// Parameters of the kernel's target.
+        table: String,
+    },
     /// Load the overlay module that the root file system carries for this kernel.
     LoadOverlay {
         /// Where the root file system is mounted.
@@ -142,6 +151,9 @@ impl fmt::Display for Step {
                         "read-write"
                     }
                 )
+            }
+            Step::OpenVerity { device, table, .. } => {
+                write!(f, "verify {device} as {}: {table}", crate::verity::DEVICE)
             }
             Step::LoadOverlay { lower, release } => {
                 write!(f, "load overlay from {lower}/lib/modules/{release}")

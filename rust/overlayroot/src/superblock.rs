@@ -5,7 +5,7 @@
 
 use alloc::string::String;
 
-use crate::text::{is_blank, push_hex};
+use crate::text::{lossy, push_hex, trim_end};
 
 /// Something to read from, such as a block device.
 pub trait ReadAt {
@@ -278,8 +278,8 @@ fn vfat(block: &[u8]) -> Option<Superblock> {
 /// Text up to the first NUL, without blanks at its end.
 fn text(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.split(|&b| b == 0).next()?;
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end_matches(is_blank);
+    let text = lossy(bytes);
+    let text = trim_end(&text);
     (!text.is_empty()).then(|| text.into())
 }
 

@@ -3,15 +3,77 @@
 //! afford.
 
 use alloc::string::String;
-
-/// Whether this is a blank or a control character that separates.
-pub fn is_blank(c: char) -> bool {
-    c.is_ascii_whitespace()
-}
+use core::fmt::{self, Write};
+use core::str::from_utf8;
 
 /// The text without blanks at both ends.
 pub fn trim(text: &str) -> &str {
-    text.trim_matches(is_blank)
+    let first = text.bytes().position(|byte| !byte.is_ascii_whitespace());
+    trim_end(text.get(first.unwrap_or(text.len())..).unwrap_or_default())
+}
+
+/// The text without blanks at its end.
+pub fn trim_end(text: &str) -> &str {
+    let last = text.bytes().rposition(|byte| !byte.is_ascii_whitespace());
+    text.get(..last.map_or(0, |at| at + 1)).unwrap_or_default()
+}
+
+/// Text of bytes; what is not UTF-8 becomes U+FFFD, as with `String::from_utf8_lossy`.
+pub fn lossy(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut rest = bytes;
+    loop {
+        let error = match from_utf8(rest) {
+            Ok(valid) => {
+                text.push_str(valid);
+                return text;
+            }
+            Err(error) => error,
+        };
+        let good = error.valid_up_to();
+        text.push_str(from_utf8(rest.get(..good).unwrap_or_default()).unwrap_or_default());
+        text.push(char::REPLACEMENT_CHARACTER);
+        let bad = error.error_len().unwrap_or(rest.len());
+        rest = rest.get(good + bad..).unwrap_or_default();
+        if rest.is_empty() {
+            return text;
+        }
+    }
+}
+
+/// The text with another character in place of one.
+pub fn replaced(text: &str, from: char, to: char) -> String {
+    text.chars()
+        .map(|c| if c == from { to } else { c })
+        .collect()
+}
+
+/// A decimal number: digits and nothing else.
+pub fn number(text: &str) -> Option<u64> {
+    let mut number = (!text.is_empty()).then_some(0u64)?;
+    for byte in text.bytes() {
+        let digit = Some(byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)?;
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
+}
+
+/// The same, up to 32 bits.
+pub fn small_number(text: &str) -> Option<u32> {
+    u32::try_from(number(text)?).ok()
+}
+
+/// A number to be shown, in decimal.
+#[derive(Clone, Copy, Debug)]
+pub struct Number(pub u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 9 {
+            Number(self.0 / 10).fmt(f)?;
+        }
+        f.write_char(char::from(b'0' + (self.0 % 10) as u8))
+    }
 }
 
 /// Appends the last `digits` hexadecimal digits of a number, lower case.
@@ -24,6 +86,8 @@ pub fn push_hex(text: &mut String, number: u32, digits: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
 
     #[test]
     fn hex_and_trim() {
@@ -32,5 +96,25 @@ mod tests {
         push_hex(&mut text, 0x1f, 1);
         assert_eq!(text, "0000beeff");
         assert_eq!(trim("\t a b \r"), "a b");
+        assert_eq!((trim(" "), trim(""), trim("a")), ("", "", "a"));
+        assert_eq!(trim_end(" a "), " a");
+        assert_eq!(replaced("a!b!", '!', '/'), "a/b/");
+    }
+
+    proptest! {
+        #[test]
+        fn as_the_standard_library(bytes in proptest::collection::vec(any::<u8>(), 0..20), number in any::<u64>()) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            prop_assert_eq!(lossy(&bytes), &*text);
+            let blank = |c: char| c.is_ascii_whitespace();
+            prop_assert_eq!(trim(&text), text.trim_matches(blank));
+            prop_assert_eq!(Number(number).to_string(), number.to_string());
+        }
+
+        #[test]
+        fn numbers(text in "[0-9]{0,21}|[-+ 0-9a-f]{0,4}") {
+            let theirs = text.parse().ok().filter(|_| !text.starts_with('+'));
+            prop_assert_eq!(super::number(&text), theirs);
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! Plans as text: `golden/SCENARIO/{cmdline,conf,facts,plan}`. What a boot would do is reviewed as a diff.
 //!
 //! `facts` has lines `key=value`: memory (bytes), kernel, filesystems (of block devices), overlay (yes, no),
-//! root (kernel name), fstype, state (clean, dirty, read-only-format, unknown), media (read-only).
+//! root (kernel name), fstype, state (clean, dirty, read-only-format, unknown), media (read-only), tree (verified
+//! blocks of 4096 bytes).
 //! After a wanted change, `OVERLAYROOT_BLESS=1 cargo test --test golden` writes the plans anew.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test; its helpers are not recognised as such
@@ -14,6 +15,7 @@ use std::path::Path;
 use overlayroot::facts::Facts;
 use overlayroot::settings::Settings;
 use overlayroot::superblock::State;
+use overlayroot::verity::Tree;
 use overlayroot::{cmdline, config, ladder};
 
 fn facts(text: &[u8]) -> Facts {
@@ -32,6 +34,7 @@ fn facts(text: &[u8]) -> Facts {
         "fstype",
         "state",
         "media",
+        "tree",
     ];
     for entry in &entries {
         assert!(known.contains(&&*entry.name), "unknown fact {}", entry.name);
@@ -62,6 +65,12 @@ fn facts(text: &[u8]) -> Facts {
     let root = facts.root.as_mut().unwrap();
     root.fstype = fstype;
     root.media_read_only = get("media").as_deref() == Some("read-only");
+    root.tree = get("tree").map(|blocks| Tree {
+        data_blocks: blocks.parse().unwrap(),
+        data_block: 4096,
+        hash_block: 4096,
+        salt: "5a17".into(),
+    });
     facts
 }
 

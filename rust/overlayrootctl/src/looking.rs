@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The kernel, for looking only: the init's own eyes, without its hands.
 
+use overlayroot::dm::Command;
 use overlayroot::errno::Errno;
 use overlayroot_sys::linux::Linux;
 use overlayroot_sys::system::{Mount, Result, Stat, System};
@@ -97,6 +98,10 @@ impl System for Looking {
     }
 
     fn set_block_read_only(&mut self, _: &str, _: bool) -> Result<()> {
+        Err(REFUSED)
+    }
+
+    fn device_mapper(&mut self, _: Command, _: &mut [u8]) -> Result<()> {
         Err(REFUSED)
     }
 
