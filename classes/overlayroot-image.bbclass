@@ -30,10 +30,36 @@ WKS_SEARCH_PATH:append = ":${OVERLAYROOT_LAYERDIR}/files/wic"
 # Entries of wic's would mount the boot partition writable.
 WIC_CREATE_EXTRA_ARGS = "--no-fstab-update"
 
-OVERLAYROOT_WKS_ROOT = "--fstype=${OVERLAYROOT_ROOTFS} ${@overlayroot.layout.root_options(d)}"
-OVERLAYROOT_WKS_ROOT[doc] = "Options of the root partition in our layouts; derived."
+OVERLAYROOT_WKS_ROOT = "${@overlayroot.layout.root_partition(d)}"
+OVERLAYROOT_WKS_ROOT[doc] = "Source and options of the root partition in our layouts; derived."
 OVERLAYROOT_WKS_DATA = "${@overlayroot.layout.data_partition(d)}"
 OVERLAYROOT_WKS_DATA[doc] = "Line of the data partition in our layouts; derived."
+
+# --- A root that is verified: the image type ofsverity is another one with its hash tree behind it.
+CONVERSIONTYPES:append = " ofsverity"
+# nooelint: oelint.vars.specific: the name of a conversion is an override
+CONVERSION_CMD:ofsverity = "overlayroot_seal ${IMAGE_NAME}.${type}"
+CONVERSION_DEPENDS_ofsverity = "cryptsetup-native"
+# nooelint: oelint.vars.inconspaces, oelint.vars.mispell, oelint.vars.overrideappend, oelint.vars.specific: it begins with a blank, and is oe-core's
+IMAGE_TYPEDEP:wic:append = "${@overlayroot.layout.sealed_type(d)}"
+# nooelint: oelint.vars.inconspaces, oelint.vars.overrideappend, oelint.vars.specific: the same
+EXTRA_IMAGECMD:ext4:append = "${@overlayroot.layout.ext4_options(d)}"
+OVERLAYROOT_VERITY_DIR = "${WORKDIR}/overlayroot-verity"
+OVERLAYROOT_VERITY_DIR[doc] = "Where wic finds the sealed root and its root hash; internal."
+overlayroot_seal() {
+    install -d ${OVERLAYROOT_VERITY_DIR}
+    message=$(python3 ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py --env "$1.ofsverity.env" "$1" "$1.ofsverity" 2>&1) ||
+        bbfatal "$message"
+    ln -f "$1.ofsverity" ${OVERLAYROOT_VERITY_DIR}/root.img
+    ln -f "$1.ofsverity.env" ${OVERLAYROOT_VERITY_DIR}/verity.env
+}
+do_image_ext4[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
+do_image_squashfs[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
+do_image_erofs[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
+python overlayroot_verity_env() {
+    overlayroot.layout.write_verified_environment(d)
+}
+do_image_wic[prefuncs] += "${@'overlayroot_verity_env' if overlayroot.layout.is_verified(d) else ''}"
 
 # --- The boot partition.
 OVERLAYROOT_ENV_FILE = "${IMAGE_BASENAME}-${MACHINE}.overlayroot.env"

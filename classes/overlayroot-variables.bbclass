@@ -18,6 +18,9 @@ OVERLAYROOT_FAIL[doc] = "A mode that cannot be reached: `ladder` tries the next 
 OVERLAYROOT_LOCK ??= "no"
 OVERLAYROOT_LOCK[doc] = "`yes` keeps the block device of the root read-only for the whole uptime. The command line wins (`ofs-lock=`)."
 
+OVERLAYROOT_VERITY_ERROR ??= "eio"
+OVERLAYROOT_VERITY_ERROR[doc] = "A block of a verified root that is not as it was: reading it fails (`eio`), or the board does a `restart`, or a kernel `panic`. The command line wins (`ofs-verity-error=`)."
+
 OVERLAYROOT_WAIT ??= "30"
 OVERLAYROOT_WAIT[doc] = "Longest wait for the root device, seconds. The command line wins (`ofs-wait=`)."
 
@@ -91,7 +94,7 @@ OVERLAYROOT_KERNEL_OLD ??= "${@'01'[overlayroot.kconfig.is_old(d.getVar('LINUX_V
 OVERLAYROOT_KERNEL_OLD[doc] = "`1`: the kernel has the overlayfs patch of 3.10's days (`CONFIG_OVERLAYFS_FS`). Default: what its version says. For a vendor's 3.x kernel with mainline's OVERLAY_FS: `0`."
 
 OVERLAYROOT_VERITY ??= "0"
-OVERLAYROOT_VERITY[doc] = "`1` builds dm-verity into the kernel."
+OVERLAYROOT_VERITY[doc] = "`1` seals the root: images get a hash tree behind their root and its root hash into `overlayroot.env`, the kernel dm-verity ([verity.md](verity.md)). Needs meta-oe. Set it where the kernel recipe sees it too: not in an image recipe."
 
 # --- The build.
 OVERLAYROOT_CARGO_CLASS ??= "${@bb.utils.contains('BBFILE_COLLECTIONS', 'rust-bin-layer', 'cargo_bin', 'cargo', d)}"

@@ -4,4 +4,4 @@
 Plain Python: tests need no BitBake.
 """
 
-BBIMPORTS = ["checks", "kconfig", "layout", "modules", "settings", "variables"]
+BBIMPORTS = ["checks", "kconfig", "layout", "modules", "settings", "variables", "verity"]

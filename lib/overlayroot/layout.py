@@ -4,6 +4,8 @@
 `d` is BitBake's datastore everywhere.
 """
 
+import pathlib
+
 INITRAMFS = "overlayroot.cpio.gz"
 ENVIRONMENT = "overlayroot.env"
 SCRIPT = "boot.scr-overlayroot"
@@ -22,18 +24,28 @@ def uboot_place(d) -> str:
     return "card-spl" if "spl" in layout else "card"
 
 
+def is_verified(d) -> bool:
+    """Whether the root is verified (OVERLAYROOT_VERITY)."""
+    return d.getVar("OVERLAYROOT_VERITY") == "1"
+
+
 def initramfs_file(d) -> str:
     """The initramfs in the deploy folder."""
     return f"{d.getVar('OVERLAYROOT_INITRAMFS')}-{d.getVar('MACHINE')}.cpio.gz"
 
 
 def deployed(d) -> dict:
-    """Files of the boot partition that protection hangs on: name there, name in the deploy folder."""
+    """Files of the boot partition that protection hangs on: name there, name in the deploy folder.
+
+    What holds the root hash is made beside the image that it is of, and never taken from an older build.
+    """
     if not by_script(d):
         return {}
     files = {name: SCRIPT for name in (d.getVar("OVERLAYROOT_BOOT_SCRIPTS") or "").split()}
     files[INITRAMFS] = initramfs_file(d)
     files[ENVIRONMENT] = d.getVar("OVERLAYROOT_ENV_FILE")
+    if is_verified(d):
+        files[ENVIRONMENT] = f"{d.getVar('OVERLAYROOT_VERITY_DIR')}/{ENVIRONMENT}"
     return files
 
 
@@ -47,8 +59,10 @@ def wic_options(d) -> str:
     options = []
     if d.getVar("OVERLAYROOT_ROOT").startswith(f"PARTUUID={d.getVar('OVERLAYROOT_DISK_SIGNATURE')}-"):
         options.append(f"--signature {d.getVar('OVERLAYROOT_DISK_SIGNATURE')}")
-    folder = d.getVar("DEPLOY_DIR_IMAGE")
-    options += [f"--boot-file '{name}={folder}/{source}'" for name, source in deployed(d).items()]
+    folder = pathlib.Path(d.getVar("DEPLOY_DIR_IMAGE"))
+    options += [f"--boot-file '{name}={folder / source}'" for name, source in deployed(d).items()]
+    if is_verified(d):
+        options.append(f"--verified '{d.getVar('OVERLAYROOT_VERITY_DIR')}/root.img'")
     return " ".join(options)
 
 
@@ -72,12 +86,34 @@ def wic_depends(d) -> str:
     return " ".join(tasks)
 
 
-def root_options(d) -> str:
-    """Options of the root partition for wic."""
-    if d.getVar("OVERLAYROOT_ROOTFS") != "ext4":
-        return ""
-    # Newer features that the kernels of vendor BSPs do not know.
-    return '--label rootfs --mkfs-extraopts "-F -i 8192 -O ^metadata_csum_seed,^orphan_file"'
+# Newer features that the kernels of vendor BSPs do not know.
+_EXT4 = "-O ^metadata_csum_seed,^orphan_file"
+
+
+def root_partition(d) -> str:
+    """Where wic gets the root partition, and its options."""
+    if is_verified(d):
+        # As it was sealed: wic would make another file system.
+        return f'--source rawcopy --sourceparams="file={d.getVar("OVERLAYROOT_VERITY_DIR")}/root.img"'
+    kind = d.getVar("OVERLAYROOT_ROOTFS")
+    options = f'--label rootfs --mkfs-extraopts "-F -i 8192 {_EXT4}"' if kind == "ext4" else ""
+    return f"--source rootfs --fstype={kind} {options}".rstrip()
+
+
+def ext4_options(d) -> str:
+    """Options of mkfs.ext4 for a root that is sealed: a hash for each block, so large blocks."""
+    return f" -b 4096 {_EXT4}" if is_verified(d) else ""
+
+
+def sealed_type(d) -> str:
+    """Image type that wic needs for a root that is sealed; empty otherwise."""
+    return f" {d.getVar('OVERLAYROOT_ROOTFS')}.ofsverity" if is_verified(d) else ""
+
+
+def write_verified_environment(d) -> None:
+    """Writes overlayroot.env with the root hash of the image that was sealed in this build."""
+    folder = pathlib.Path(d.getVar("OVERLAYROOT_VERITY_DIR"))
+    (folder / ENVIRONMENT).write_text(environment(d) + (folder / "verity.env").read_text())
 
 
 def data_partition(d) -> str:

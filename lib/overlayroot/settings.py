@@ -36,6 +36,7 @@ SETTINGS = [
     ("OVERLAYROOT_DIRTY", "dirty", _choice("replay", "frozen", "refuse"), "replay, frozen, refuse"),
     ("OVERLAYROOT_FAIL", "fail", _choice("ladder", "reboot"), "ladder, reboot"),
     ("OVERLAYROOT_LOCK", "lock", lambda value: value in YES | NO, "yes, no"),
+    ("OVERLAYROOT_VERITY_ERROR", "verity-error", _choice("eio", "restart", "panic"), "eio, restart, panic"),
     ("OVERLAYROOT_WAIT", "wait", _seconds(1), "seconds, 1 to 3600"),
     ("OVERLAYROOT_REBOOT_DELAY", "reboot-delay", _seconds(0), "seconds, 0 to 3600"),
 ]

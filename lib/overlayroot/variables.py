@@ -66,12 +66,28 @@ def disk_signature(d) -> str:
     return signature(*(d.getVar(name) or "" for name in ("DISTRO", "MACHINE", "PN")))
 
 
+def without_veritysetup(d) -> list:
+    """A message when an image is to be sealed and no layer has the tool for it."""
+    if (
+        d.getVar("OVERLAYROOT_VERITY") != "1"
+        or "openembedded-layer" in (d.getVar("BBFILE_COLLECTIONS") or "").split()
+    ):
+        return []
+    return [
+        'OVERLAYROOT_VERITY = "1" needs veritysetup, which is in cryptsetup of meta-oe: '
+        "bitbake-layers add-layer ../meta-openembedded/meta-oe"
+    ]
+
+
 def check(d) -> None:
     """Ends the parsing of a recipe whose variables of ours are unknown or have values of no use."""
     import bb
+    import bb.data
 
     known = [name for name in d.keys() if name.startswith(PREFIX) and d.getVarFlag(name, "doc")]
     messages = unknown(d.keys(), known)
     messages += bad_values({name: d.getVar(name) or "" for name in [*CHOICES, *FORMS]})
+    if bb.data.inherits_class("overlayroot-image", d):
+        messages += without_veritysetup(d)
     if messages:
         bb.fatal("\n".join(messages))

@@ -19,14 +19,13 @@ import sys
 import uuid
 
 BLOCK = 4096
-WORD = re.compile(r"[0-9a-f]{64}@[1-9][0-9]*")
 
 
 class VerityError(Exception):
     """The image cannot be sealed; the message says why."""
 
 
-def veritysetup(*arguments: str | pathlib.Path) -> str:
+def veritysetup(*arguments) -> str:
     """Runs veritysetup; its output."""
     try:
         done = subprocess.run(["veritysetup", *arguments], capture_output=True, text=True)
@@ -35,6 +34,15 @@ def veritysetup(*arguments: str | pathlib.Path) -> str:
     if done.returncode:
         raise VerityError(f"veritysetup {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def sha256(path: pathlib.Path) -> bytes:
+    """Digest of a file, piece by piece."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.digest()
 
 
 def data_block(start: bytes) -> int:
@@ -50,8 +58,8 @@ def seal(image: pathlib.Path, output: pathlib.Path) -> str:
     """Writes `image` and its hash tree to `output`; returns ROOTHASH@OFFSET."""
     part = output.with_name(output.name + ".part")
     shutil.copyfile(image, part)
+    digest = sha256(part)
     with part.open("r+b") as file:
-        digest = hashlib.file_digest(file, "sha256").digest()
         size = file.seek(0, 2)
         file.seek(0)
         start = file.read(2048)
@@ -73,13 +81,6 @@ def seal(image: pathlib.Path, output: pathlib.Path) -> str:
     return f"{found[1]}@{offset}"
 
 
-def environment(text: str, word: str) -> str:
-    """overlayroot.env with the root hash: U-Boot variables, a line each."""
-    if not WORD.fullmatch(word):
-        raise VerityError(f"not ROOTHASH@OFFSET: {word}")
-    return f"{text}ofs_verity={word}\n"
-
-
 def main(arguments=None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -87,12 +88,12 @@ def main(arguments=None) -> int:
     )
     parser.add_argument("image", type=pathlib.Path, help="image of a file system: ext4, squashfs, erofs")
     parser.add_argument("output", type=pathlib.Path, help="the same with its hash tree: for the partition")
-    parser.add_argument("--word", type=pathlib.Path, metavar="FILE", help="write the value to FILE, too")
+    parser.add_argument("--env", type=pathlib.Path, metavar="FILE", help="write `ofs_verity=VALUE` to FILE")
     options = parser.parse_args(arguments)
     try:
         word = seal(options.image, options.output)
-        if options.word:
-            options.word.write_text(word + "\n")
+        if options.env:
+            options.env.write_text(f"ofs_verity={word}\n")
     except (VerityError, OSError) as error:
         print(f"overlayroot: {error}", file=sys.stderr)
         return 1

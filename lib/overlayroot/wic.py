@@ -34,26 +34,47 @@ def sign(image: pathlib.Path, signature: str) -> None:
         file.write(struct.pack("<I", int(signature, 16)))
 
 
-def first_partition(image: pathlib.Path) -> int:
-    """Byte offset of the first partition, of a DOS partition table or a GPT."""
+def partitions(image: pathlib.Path) -> list:
+    """Byte offsets of the partitions that a DOS partition table or a GPT names, by their numbers."""
     with image.open("rb") as file:
         record = file.read(SECTOR)
         if record[510:512] != b"\x55\xaa":
             raise ImageError(f"{image} has no partition table")
-        kind = record[TABLE + 4]
-        (start,) = struct.unpack_from("<I", record, TABLE + 8)
-        if kind == GPT_PROTECTIVE:
+        if record[TABLE + 4] == GPT_PROTECTIVE:
             file.seek(SECTOR)
             header = file.read(SECTOR)
             (entries,) = struct.unpack_from("<Q", header, 72)
             file.seek(entries * SECTOR)
-            entry = file.read(128)
-            if uuid.UUID(bytes_le=entry[:16]).int == 0:
-                raise ImageError(f"{image} has no first partition")
-            (start,) = struct.unpack_from("<Q", entry, 32)
-    if start == 0:
+            table = [file.read(128) for _ in range(128)]
+            used = [entry for entry in table if len(entry) == 128 and uuid.UUID(bytes_le=entry[:16]).int]
+            starts = [struct.unpack_from("<Q", entry, 32)[0] for entry in used]
+        else:
+            starts = [struct.unpack_from("<I", record, TABLE + 8 + 16 * slot)[0] for slot in range(4)]
+    return [start * SECTOR for start in starts if start]
+
+
+def first_partition(image: pathlib.Path) -> int:
+    """Byte offset of the first partition."""
+    found = partitions(image)
+    if not found:
         raise ImageError(f"{image} has no first partition")
-    return start * SECTOR
+    return found[0]
+
+
+def check_sealed(image: pathlib.Path, sealed: pathlib.Path) -> None:
+    """Whether a partition of the image holds the sealed root, bit by bit."""
+    for offset in partitions(image):
+        with image.open("rb") as found, sealed.open("rb") as wanted:
+            found.seek(offset)
+            while piece := wanted.read(1 << 20):
+                if found.read(len(piece)) != piece:
+                    break
+            else:
+                return
+    raise ImageError(
+        f"{sealed} is in no partition of {image}, so that nothing would fit the root hash: the layout has to "
+        "take its root partition from OVERLAYROOT_WKS_ROOT"
+    )
 
 
 def boot_file(image: pathlib.Path, offset: int, name: str) -> bytes:
@@ -103,12 +124,17 @@ def main(arguments=None) -> int:
         "--boot-file", action="append", default=[], type=pair, metavar="NAME=FILE",
         help="file that the first partition must hold, and what it must be",
     )  # fmt: skip
+    parser.add_argument(
+        "--verified", type=pathlib.Path, metavar="FILE", help="sealed root that a partition must hold"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.signature:
             sign(options.image, options.signature)
         if options.boot_file:
             check(options.image, dict(options.boot_file))
+        if options.verified:
+            check_sealed(options.image, options.verified)
     except (ImageError, OSError, ValueError) as error:
         print(f"overlayroot: {error}", file=sys.stderr)
         return 1

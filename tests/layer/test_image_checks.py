@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 
 import pytest
-from overlayroot import checks, layout, modules, settings, variables, wic
+from overlayroot import checks, layout, modules, settings, variables, verity, wic
 
 DEFAULTS = {
     "OVERLAYROOT_OVERLAYFS": "yes",
@@ -20,6 +20,8 @@ DEFAULTS = {
     "OVERLAYROOT_BOOT": "script",
     "OVERLAYROOT_UBOOT_ENV": "0",
     "OVERLAYROOT_VERITY": "0",
+    "OVERLAYROOT_VERITY_ERROR": "eio",
+    "OVERLAYROOT_VERITY_DIR": "/work/sealed",
     "OVERLAYROOT_KERNEL_MODULES": "0",
     "OVERLAYROOT_KERNEL_OLD": "0",
     "OVERLAYROOT_BOOT_SIZE": "64",
@@ -56,7 +58,8 @@ def store(**values: str) -> Store:
 
 def test_configuration_is_what_the_init_reads() -> None:
     text = settings.configuration(DEFAULTS)
-    assert "overlayfs=yes\nsize=20%\ndirty=replay\nfail=ladder\nlock=no\nwait=30\nreboot-delay=10\n" in text
+    assert "overlayfs=yes\nsize=20%\ndirty=replay\nfail=ladder\nlock=no\nverity-error=eio\n" in text
+    assert text.endswith("wait=30\nreboot-delay=10\n")
 
 
 @pytest.mark.parametrize("size", ["20", "100%", "64M", "1G", "65536k", "64M,20000", "10%,20k"])
@@ -71,6 +74,7 @@ def test_sizes(size: str) -> None:
         ("OVERLAYROOT_OVERLAYFS", "maybe"),
         ("OVERLAYROOT_DIRTY", "Replay"),
         ("OVERLAYROOT_FAIL", "shell"),
+        ("OVERLAYROOT_VERITY_ERROR", "ignore"),
         ("OVERLAYROOT_WAIT", "0"),
         ("OVERLAYROOT_WAIT", "3601"),
         ("OVERLAYROOT_REBOOT_DELAY", "soon"),
@@ -292,6 +296,95 @@ def test_no_partitions(tmp_path: pathlib.Path) -> None:
     path.write_bytes(bytes(4096))
     with pytest.raises(wic.ImageError, match="has no partition table"):
         wic.first_partition(path)
+
+
+# --- A sealed root.
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A file system of 4 MiB."""
+    path = tmp_path / "root.ext4"
+    path.write_bytes(bytes(4 << 20))
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-b", "4096", path], check=True)
+    return path
+
+
+def test_sealing_gives_the_same_each_time(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first, second = verity.seal(root, tmp_path / "a"), verity.seal(root, tmp_path / "b")
+    assert first == second
+    assert first.endswith(f"@{4 << 20}")
+    sealed = (tmp_path / "a").read_bytes()
+    assert sealed == (tmp_path / "b").read_bytes()
+    assert sealed[: 4 << 20] == root.read_bytes()
+    assert sealed[4 << 20 :].startswith(b"verity\0\0")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_changed_block_does_not_fit(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """What the build runs over each sealed root can fail."""
+    word, _, offset = verity.seal(root, tmp_path / "sealed").partition("@")
+    data = bytearray((tmp_path / "sealed").read_bytes())
+    data[1 << 20] ^= 1
+    (tmp_path / "sealed").write_bytes(data)
+    with pytest.raises(verity.VerityError, match="veritysetup verify"):
+        sealed = tmp_path / "sealed"
+        verity.veritysetup("verify", f"--hash-offset={offset}", sealed, sealed, word)
+
+
+@pytest.mark.parametrize(("size", "block"), [(0, 1024), (1, 2048), (2, 4096), (6, 4096)])
+def test_blocks_are_those_of_the_file_system(size: int, block: int) -> None:
+    start = bytearray(2048)
+    assert verity.data_block(start) == 4096
+    start[1024 + 56 : 1024 + 58], start[1024 + 24] = b"\x53\xef", size
+    assert verity.data_block(start) == block
+
+
+def test_sealing_by_hand(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    env = tmp_path / "env"
+    assert verity.main([str(root), str(tmp_path / "sealed"), "--env", str(env)]) == 0
+    assert env.read_text().startswith("ofs_verity=")
+    root.write_bytes(b"")
+    assert verity.main([str(root), str(tmp_path / "sealed")]) == 1
+
+
+def test_verified_root_on_the_card(tmp_path: pathlib.Path) -> None:
+    d = store(OVERLAYROOT_VERITY="1", OVERLAYROOT_VERITY_DIR=str(tmp_path))
+    assert layout.root_partition(d) == f'--source rawcopy --sourceparams="file={tmp_path}/root.img"'
+    assert layout.root_partition(store()).startswith("--source rootfs --fstype=ext4 --label rootfs ")
+    assert layout.root_partition(store(OVERLAYROOT_ROOTFS="erofs")) == "--source rootfs --fstype=erofs"
+    assert (layout.sealed_type(d), layout.sealed_type(store())) == (" ext4.ofsverity", "")
+    assert "-b 4096" in layout.ext4_options(d) and layout.ext4_options(store()) == ""
+    assert f"{tmp_path}/overlayroot.env;overlayroot.env" in layout.boot_files(d).split()
+    assert f"--boot-file 'overlayroot.env={tmp_path}/overlayroot.env'" in layout.wic_options(d)
+    assert f"--verified '{tmp_path}/root.img'" in layout.wic_options(d)
+    (tmp_path / "verity.env").write_text("ofs_verity=abc@4096\n")
+    layout.write_verified_environment(d)
+    text = (tmp_path / "overlayroot.env").read_text()
+    assert text == layout.environment(store()) + "ofs_verity=abc@4096\n"
+
+
+def test_sealed_root_is_looked_for(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    sealed = tmp_path / "sealed"
+    with image.open("rb") as file:
+        file.seek(4 << 20)
+        sealed.write_bytes(file.read(2 << 20))
+    assert wic.main([str(image), "--verified", str(sealed)]) == 0
+    with sealed.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"x")
+    assert wic.main([str(image), "--verified", str(sealed)]) == 1
+
+
+def test_layer_with_veritysetup() -> None:
+    assert variables.without_veritysetup(store()) == []
+    on = {"OVERLAYROOT_VERITY": "1"}
+    (message,) = variables.without_veritysetup(store(BBFILE_COLLECTIONS="core overlayroot", **on))
+    assert message.endswith("bitbake-layers add-layer ../meta-openembedded/meta-oe")
+    assert variables.without_veritysetup(store(BBFILE_COLLECTIONS="core openembedded-layer", **on)) == []
+
+
+# --- The signature.
 
 
 def test_signature_is_what_the_kernel_reads(image: pathlib.Path) -> None:

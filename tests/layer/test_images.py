@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Images and the Rust recipes, expanded: what a build of them would be told to do."""
 
+import os
 import pathlib
 
 import bb.build
@@ -12,6 +13,7 @@ from overlayroot import kconfig
 IMAGES = bitbake.TOP / "recipes-core/images"
 RUST = bitbake.TOP / "recipes-core/overlayroot"
 ON = {"DISTRO_FEATURES": "overlayroot"}
+META_OE = {"BBFILE_COLLECTIONS": "core openembedded-layer overlayroot"}
 
 
 def minimal(**variables: str) -> bb.data_smart.DataSmart:
@@ -32,7 +34,7 @@ def test_the_card() -> None:
     for kind in ("spi-nor", "card", "card-spl"):
         assert (pathlib.Path(folder) / f"overlayroot-{kind}.wks.in").is_file()
     assert d.getVar("IMAGE_FSTYPES").split() == ["tar", "wic.gz", "wic.bmap"]
-    assert d.getVar("OVERLAYROOT_WKS_ROOT").startswith("--fstype=ext4 --label rootfs ")
+    assert d.getVar("OVERLAYROOT_WKS_ROOT").startswith("--source rootfs --fstype=ext4 --label rootfs ")
     assert d.getVar("OVERLAYROOT_WKS_DATA") == ""
     signature = d.getVar("OVERLAYROOT_DISK_SIGNATURE")
     assert d.getVar("OVERLAYROOT_ROOT") == f"PARTUUID={signature}-02"
@@ -73,9 +75,44 @@ def test_overlayroot_env() -> None:
 @pytest.mark.parametrize("kind", ["squashfs", "erofs"])
 def test_other_roots(kind: str) -> None:
     d = minimal(OVERLAYROOT_ROOTFS=kind)
-    assert d.getVar("OVERLAYROOT_WKS_ROOT").split() == [f"--fstype={kind}"]
+    assert d.getVar("OVERLAYROOT_WKS_ROOT").split() == ["--source", "rootfs", f"--fstype={kind}"]
     tools = {"squashfs": "squashfs-tools-native", "erofs": "erofs-utils-native"}[kind]
     assert f"{tools}:do_populate_sysroot" in d.getVarFlag("do_image_wic", "depends").split()
+
+
+@pytest.mark.parametrize("kind", ["ext4", "squashfs", "erofs"])
+def test_verified_root(kind: str, tmp_path: pathlib.Path) -> None:
+    """What BitBake makes of it; the shell function runs for real."""
+    d = minimal(OVERLAYROOT_VERITY="1", OVERLAYROOT_ROOTFS=kind, WORKDIR=str(tmp_path), **META_OE)
+    folder = d.getVar("OVERLAYROOT_VERITY_DIR")
+    assert d.getVar("IMAGE_TYPEDEP:wic").split() == [f"{kind}.ofsverity"]
+    assert "ofsverity" in d.getVar("CONVERSIONTYPES").split()
+    assert d.getVar("CONVERSION_DEPENDS_ofsverity") == "cryptsetup-native"
+    assert d.getVar("OVERLAYROOT_WKS_ROOT") == f'--source rawcopy --sourceparams="file={folder}/root.img"'
+    assert f"{folder}/overlayroot.env;overlayroot.env" in d.getVar("IMAGE_BOOT_FILES").split()
+    assert "overlayroot_verity_env" in d.getVarFlag("do_image_wic", "prefuncs").split()
+    d.setVar("PATH", os.environ["PATH"] + ":/usr/sbin")
+    image = tmp_path / "image"
+    image.write_bytes(bytes(range(256)) * 64)
+    d.setVar("do_seal", f"overlayroot_seal {image}")
+    d.setVarFlag("do_seal", "func", "1")
+    bb.build.exec_func("do_seal", d)
+    bb.build.exec_func("overlayroot_verity_env", d)
+    assert (pathlib.Path(folder) / "root.img").read_bytes().startswith(image.read_bytes())
+    last = (pathlib.Path(folder) / "overlayroot.env").read_text().splitlines()[-1]
+    assert last.startswith("ofs_verity=") and last.endswith("@16384")
+
+
+def test_nothing_is_sealed_unless_asked_for() -> None:
+    d = minimal()
+    assert not (d.getVar("IMAGE_TYPEDEP:wic") or "").strip()
+    assert "overlayroot_verity_env" not in d.getVarFlag("do_image_wic", "prefuncs").split()
+
+
+def test_sealing_needs_meta_oe(errors: list[str]) -> None:
+    with pytest.raises(bb.BBHandledException):
+        minimal(OVERLAYROOT_VERITY="1")
+    assert "needs veritysetup, which is in cryptsetup of meta-oe" in errors[0]
 
 
 def test_data_partition() -> None:

@@ -5,9 +5,10 @@
 #   zImage, *.dtb         kernel and device trees
 #   overlayroot.cpio.gz   initramfs, a plain cpio archive without a U-Boot header
 #   overlayroot.env       written with the image: ofs_root, ofs_default_overlayfs, ofs_default_size,
-#                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say
+#                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say; ofs_verity
 #   uEnv.txt              optional, the owner's: any variable
-# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, also with _; overlayfs_once
+# Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, ofs-verity, ofs-verity-error, also
+#   with _; overlayfs_once
 #   (no: one writable boot); console, cma, bootargs, fdt_file or fdtfile, cmd_custom, as Boundary's own
 #   scripts have them.
 #
@@ -47,10 +48,11 @@ if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}uEnv.
 fi
 
 # ofs-NAME becomes ofs_NAME: written to memory as text, the hyphen replaced, read back.
-for name in size dirty fail lock; do
+for name in size dirty fail lock verity verity-error; do
     if env exists ofs-${name}; then
         env export -t ${ofs_ram}7000000 ofs-${name}
         mw.b ${ofs_ram}7000003 0x5f 1
+        if test "${name}" = "verity-error"; then mw.b ${ofs_ram}700000a 0x5f 1; fi
         env import -t ${ofs_ram}7000000 ${filesize}
     fi
 done
@@ -84,6 +86,8 @@ setenv ofs_args ${ofs_args} overlayfs=${ofs_now} ofs-size=${ofs_size}
 if env exists ofs_dirty; then setenv ofs_args ${ofs_args} ofs-dirty=${ofs_dirty}; fi
 if env exists ofs_fail; then setenv ofs_args ${ofs_args} ofs-fail=${ofs_fail}; fi
 if env exists ofs_lock; then setenv ofs_args ${ofs_args} ofs-lock=${ofs_lock}; fi
+if env exists ofs_verity; then setenv ofs_args ${ofs_args} ofs-verity=${ofs_verity}; fi
+if env exists ofs_verity_error; then setenv ofs_args ${ofs_args} ofs-verity-error=${ofs_verity_error}; fi
 if env exists cma; then setenv ofs_args ${ofs_args} cma=${cma}; fi
 
 setenv ofs_ok yes
@@ -99,7 +103,10 @@ if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overl
     setenv ofs_initrd ${ramdisk_addr_r}:${filesize}
 else
     setenv ofs_initrd -
-    if test "${ofs_now}" = "no"; then
+    if env exists ofs_verity; then
+        echo "overlayroot: ERROR: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be verified"
+        setenv ofs_ok no
+    elif test "${ofs_now}" = "no"; then
         echo "overlayroot: WARNING: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the kernel mounts the root itself"
     else
         echo "overlayroot: ERROR: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be protected"

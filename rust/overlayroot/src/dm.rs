@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Requests to device-mapper as bytes: `struct dm_ioctl` and `struct dm_target_spec` of `linux/dm-ioctl.h`.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::device::decode_number;
@@ -27,8 +28,7 @@ pub enum Command {
 
 /// A request about the device `name`; room for an answer of `room` bytes after the header.
 pub fn request(name: &str, room: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.resize(HEADER + room, 0);
+    let mut bytes = vec![0; HEADER + room];
     // Version 4.0.0 of the interface, where the data begins, how many targets, and flags.
     for (at, byte) in [
         (0, 4),
