@@ -297,6 +297,7 @@ const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccdd
 fn verified_board(line: &str) -> Fake {
     let mut fake = Fake::board(&format!("root=LABEL=ROOT {line}"));
     fake.root_hash = HASH.to_owned();
+    fake.root().data.resize(128 << 10, 0);
     let tree = &mut fake.root().data[64 << 10..];
     tree[..16].copy_from_slice(b"verity\0\0\x01\0\0\0\x01\0\0\0");
     tree[32..38].copy_from_slice(b"sha256");

@@ -18,6 +18,7 @@ pub mod dm;
 pub mod errno;
 pub mod facts;
 pub mod fstab;
+mod json;
 pub mod ladder;
 pub mod modules;
 pub mod mountinfo;

@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use crate::errno::Errno;
 use crate::facts::Root;
+use crate::json;
 use crate::plan::Mode;
 use crate::settings::Settings;
 use crate::superblock::State;
 use crate::text::Number;
 
-/// The whole report. Field names are those of the JSON. Numbers have one width: the code for another is half a
-/// kilobyte.
+/// The whole report. Field names are those of the JSON. Numbers have one width, the one that `json` knows.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// Version of this schema: 1.
@@ -226,10 +226,9 @@ impl Report {
 
     /// The JSON text, with a final newline.
     pub fn to_json(&self) -> Vec<u8> {
-        // Cannot fail: no map keys, no custom serialisers. An empty report is still better than no boot.
-        let mut json = serde_json::to_vec(self).unwrap_or_default();
-        json.push(b'\n');
-        json
+        let mut json = json::text(self);
+        json.push('\n');
+        json.into_bytes()
     }
 }
 
