@@ -204,7 +204,7 @@ def test_commit_is_refused_by_formats(board: Board, fstype: str, reason: str) ->
     [
         ("dd if=/dev/zero of=/big bs=1M count=40 2>/dev/null", "", "bytes are needed"),
         ("for i in $(seq 9000); do > /data/f$i; done", "", "inodes are needed"),
-        ("echo x > /etc/x", "ofs-lock=yes", "is locked against writing"),
+        ("echo x > /etc/x; blockdev --setro /dev/ubda", "", "is locked against writing"),
         ("echo 'tmpfs /x tmpfs defaults 0 0' >> /etc/fstab", "", "/etc/fstab is the init's copy"),
     ],
     ids=["bytes", "inodes", "locked", "fstab"],

@@ -2,6 +2,7 @@
 """A verified root: dm-verity of a real kernel under the overlay, and what becomes of a changed byte."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable
 
@@ -125,6 +126,33 @@ def test_changed_byte_stops_the_board(
     # Not one block more was read than was asked for: without the file it runs.
     found = boot(rig, root, f"ofs-verity-error={policy}", script="echo still here")
     assert_verified(found)
+
+
+def test_tool_refuses_and_sees(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """commit and edit are refused with the remedy; status shows what was read."""
+
+    def status(found: uml.Boot) -> dict:
+        return json.loads(found.script[found.script.index("{") :])
+
+    word = verity.seal(ctl_disk, rig.folder / "root.img")
+    root = Sealed(rig.folder / "root.img", word, 0)
+    script = """echo x >/etc/x; overlayrootctl commit /etc/x 2>&1 || echo "code $?"
+    overlayrootctl edit -- true 2>&1 || echo "code $?"
+    overlayrootctl status; overlayrootctl --json status"""
+    found = boot(rig, root, script=script, memory=192)
+    assert_verified(found)
+    assert found.script.count("is verified (ofs-verity=): with one block changed") == 2
+    assert found.script.count("build and install a new image") == 2
+    assert found.script.count("code 3") == 2
+    assert "/dev/ubda is verified: no changed block was read" in found.script
+    seen = status(found)
+    assert (seen["level"], seen["disagreements"]) == ("ok", [])
+    assert seen["root"]["verity"] == {"device": "/dev/ubda", "corrupted": False}
+    root.change(root.disk.read_bytes().index(b"data b\n"), b"X")
+    script = "cat /data/b; overlayrootctl status --check || echo code $?; overlayrootctl --json status"
+    found = boot(rig, root, script=script, memory=192)
+    assert "CRITICAL" in found.script and "code 2" in found.script
+    assert status(found)["root"]["verity"]["corrupted"] is True
 
 
 def test_unverified_control(rig: Rig, sealed: Callable[..., Sealed]) -> None:

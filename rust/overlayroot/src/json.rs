@@ -185,6 +185,7 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
     use proptest::prelude::*;
+    use serde::Serialize;
 
     #[derive(Serialize)]
     struct Inner {

@@ -436,7 +436,8 @@ impl Settings {
     }
 }
 
-fn yes_or_no(text: &str) -> Option<bool> {
+/// What `yes` and `no` may be written as.
+pub fn yes_or_no(text: &str) -> Option<bool> {
     match text {
         "yes" | "on" | "1" | "y" | "true" => Some(true),
         "no" | "off" | "0" | "n" | "false" => Some(false),

@@ -49,6 +49,18 @@ pub struct Root {
     pub state: String,
     /// What made it dirty.
     pub state_detail: Option<String>,
+    /// The device through which it is verified.
+    pub verity: Option<Verified>,
+}
+
+/// The verified device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Verified {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
 }
 
 /// A value and its origin.

@@ -141,11 +141,13 @@ fn disagreements(live: &Live, report: &BootReport, state: State, said: State) ->
     }
     let now = live.layers.as_ref().map_or(&live.root, |l| &l.lower);
     if let Some(root) = &report.root {
+        let verified = root.verity.as_ref().map(|v| (v.major, v.minor));
+        let booted = verified.unwrap_or((root.major, root.minor));
         // btrfs mounts have numbers of their own, major 0.
-        if now.major != 0 && (root.major, root.minor) != (now.major, now.minor) {
+        if now.major != 0 && booted != (now.major, now.minor) {
             list.push(format!(
                 "the init mounted {} ({}:{}), but the root is on {} ({}:{}) now: reboot",
-                root.device, root.major, root.minor, now.source, now.major, now.minor
+                root.device, booted.0, booted.1, now.source, now.major, now.minor
             ));
         }
     }

@@ -3,7 +3,8 @@
 //! every other mount of it, that below the overlay included, stays read-only.
 //!
 //! What is done there is done by a child process. However that ends, the parent makes the real root
-//! read-only again, or says who keeps it from doing so.
+//! read-only again, or says who keeps it from doing so; and if the parent is killed a guardian does. A device
+//! that `ofs-lock=yes` keeps locked is unlocked meanwhile.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -21,7 +22,9 @@ use rustix::mount::{mount_remount, MountFlags};
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::devicelock;
 use crate::error::{Error, Result};
+use crate::guardian::Guardian;
 use crate::holders;
 use crate::keep::area::Area;
 use crate::keep::in_use::{self, SecondNames};
@@ -74,26 +77,36 @@ pub fn with_writable_lower(
     let _lock = Lock::take(layers, job.purpose)?;
     unshare_mounts()?;
     let blocked = block_signals()?;
-    remount(layers, false).map_err(|error| {
-        Error::refused(
-            error.to_string(),
-            match &*layers.lower.fstype {
-                // It looks at the lock of the device when it is mounted, and never again.
-                "btrfs" => "btrfs stays read-only in a protected boot: make the change in a writable one (overlayrootctl disable --once)",
-                _ => "dmesg has the reason of the file system",
-            },
-        )
+    let locked = devicelock::is_locked(layers);
+    let guardian = Guardian::post(|| {
+        end_companions(0);
+        let again = read_only_again(layers);
+        if locked {
+            devicelock::lock_again(layers);
+        }
+        match again {
+            Ok(()) => log::warn!("killed, but the real root is read-only again"),
+            Err(holders) => log::error!("killed, and the real root is WRITABLE: {holders:?}"),
+        }
     })?;
+    if let Err(error) = open(layers, locked) {
+        guardian.dismiss();
+        return Err(error);
+    }
     let in_use = match job.replaces_files_in_use {
         true => InUse::name_again(layers),
         false => None,
     };
     let ended = in_child(job.signals, &blocked, work);
-    let left_behind = end_companions();
+    let left_behind = end_companions(guardian.process());
     if let Some(in_use) = in_use {
         in_use.take_back();
     }
     let again = read_only_again(layers);
+    if locked {
+        devicelock::lock_again(layers);
+    }
+    guardian.dismiss();
     let ended = ended.map(|ended| Ended {
         left_behind,
         ..ended
@@ -125,6 +138,26 @@ pub fn with_writable_lower(
         }),
         ended => Ok(ended),
     }
+}
+
+/// Makes the real root writable; as it was when that fails.
+fn open(layers: &Layers, locked: bool) -> Result<()> {
+    if locked {
+        devicelock::unlock(layers)?;
+    }
+    remount(layers, false).map_err(|error| {
+        if locked {
+            devicelock::lock_again(layers);
+        }
+        Error::refused(
+            error.to_string(),
+            match &*layers.lower.fstype {
+                // It looks at the lock of the device when it is mounted, and never again.
+                "btrfs" => "btrfs stays read-only in a protected boot: make the change in a writable one (overlayrootctl disable --once)",
+                _ => "dmesg has the reason of the file system",
+            },
+        )
+    })
 }
 
 /// What is done in the real root.
@@ -354,13 +387,14 @@ fn wait(child: Pid, signals: Signals) -> Result<u8> {
     }
 }
 
-/// Ends what is still in our namespace: it could write to the real root.
-fn end_companions() -> Vec<String> {
+/// Ends what is still in our namespace, but for the guardian: it could write to the real root.
+fn end_companions(guardian: i32) -> Vec<String> {
     let mut names = Vec::new();
     let mut waited = Duration::ZERO;
     let mut how = Signal::SIGTERM;
     loop {
-        let there = holders::companions();
+        let mut there = holders::companions();
+        there.retain(|(pid, _)| *pid != guardian);
         if there.is_empty() || waited > GRACE * 3 {
             return names;
         }

@@ -17,6 +17,7 @@ use crate::ramlayer::Layer;
 use crate::text::bytes;
 use crate::usage::{self, Directory};
 use crate::verdict::{judge, Level, State, Verdict};
+use crate::verity;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -84,8 +85,19 @@ struct Root {
     /// Before it was mounted: `clean`, `dirty` ...
     state_at_boot: Option<String>,
     state_detail: Option<String>,
+    /// Each block is verified as it is read (`ofs-verity=`).
+    verity: Option<Verified>,
     /// Since the board was switched on.
     writes: Option<Writes>,
+}
+
+/// How the root is verified.
+#[derive(Serialize)]
+struct Verified {
+    /// What is verified.
+    device: String,
+    /// A block was read that does not fit the root hash; null when the kernel does not say.
+    corrupted: Option<bool>,
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
@@ -134,6 +146,15 @@ fn look(all: bool) -> Result<Status> {
     let booted = report.as_ref().and_then(|r| r.root.as_ref());
     // The numbers that the init found: those of a btrfs mount are no device's.
     let (major, minor) = booted.map_or((mounted.major, mounted.minor), |r| (r.major, r.minor));
+    let verity = booted.filter(|r| r.verity.is_some()).map(|r| Verified {
+        device: r.device.clone(),
+        corrupted: verity::is_corrupted(),
+    });
+    if verity.as_ref().is_some_and(|v| v.corrupted == Some(true)) {
+        verdict.level = Level::Critical;
+        verdict.reason +=
+            "; blocks of the real root do not fit its root hash (dmesg): write the image anew";
+    }
     let root = Root {
         device: mounted.source.clone(),
         fstype: mounted.fstype.clone(),
@@ -142,6 +163,7 @@ fn look(all: bool) -> Result<Status> {
         device_locked: blockdev::is_read_only(major, minor),
         state_at_boot: booted.map(|r| r.state.clone()),
         state_detail: booted.and_then(|r| r.state_detail.clone()),
+        verity,
         writes: Writes::of(major, minor),
     };
     let biggest = match &live.layers {
@@ -275,6 +297,14 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         }
     }
     line("root", value)?;
+    if let Some(verity) = &root.verity {
+        let found = match verity.corrupted {
+            Some(true) => output.tone(Tone::Bad, "BLOCKS HAVE CHANGED").to_string(),
+            Some(false) => "no changed block was read".to_owned(),
+            None => "the kernel does not say whether a block has changed".to_owned(),
+        };
+        line("", format!("{} is verified: {found}", verity.device))?;
+    }
     line("", status.writes())?;
     if let Some(ram) = &status.ram {
         let left = ram.size_bytes.saturating_sub(ram.used_bytes);

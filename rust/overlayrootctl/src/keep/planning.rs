@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::StatVfs;
 use serde::{Deserialize, Serialize};
 
+use overlayroot::verity;
+
 use crate::blockdev;
+use crate::devicelock;
 use crate::error::{Error, Result};
 use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
 use crate::layers::compare::What;
@@ -59,6 +62,15 @@ pub struct Plan {
 /// Refuses where the real root cannot be written, whatever is to be written.
 pub fn can_be_opened(layers: &Layers) -> Result<()> {
     let lower = &layers.lower;
+    if lower.source == verity::DEVICE {
+        return Err(Error::refused(
+            format!(
+                "{} is verified (ofs-verity=): with one block changed it would not fit its root hash",
+                lower.source
+            ),
+            "build and install a new image",
+        ));
+    }
     if NEVER_WRITABLE.contains(&&*lower.fstype) {
         return Err(Error::refused(
             format!(
@@ -79,10 +91,11 @@ pub fn can_be_opened(layers: &Layers) -> Result<()> {
             "boot once with ofs-dirty=replay, which repairs it",
         ));
     }
-    if blockdev::is_read_only(lower.major, lower.minor) == Some(true) {
+    // The lock of ofs-lock=yes is opened for the work, and closed again.
+    if blockdev::is_read_only(lower.major, lower.minor) == Some(true) && !devicelock::is_wanted() {
         return Err(Error::refused(
             format!("the device {} is locked against writing", lower.source),
-            "if ofs-lock=yes did that: blockdev --setrw DEVICE, or boot with ofs-lock=no; otherwise the card is write-protected",
+            "the card is write-protected, or somebody locked it: blockdev --setrw DEVICE",
         ));
     }
     Ok(())
