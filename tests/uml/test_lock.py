@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """ofs-lock=yes: the root's device refuses writes for the whole uptime, but while overlayrootctl writes."""
 
-import pathlib
-
 import pytest
 import uml
 from conftest import Rig, assert_protected
@@ -10,7 +8,8 @@ from ctlboard import Board
 
 # What is written to a device, and whether the kernel took it.
 WRITE = """write() {
-    dd if=/bin/busybox of=$1 bs=4096 count=1 seek=$2 conv=fsync 2>/dev/null && echo "$3 written" || echo "$3 refused"
+    dd if=/bin/busybox of=$1 bs=4096 count=1 seek=$2 conv=fsync 2>/dev/null &&
+        echo "$3 written" || echo "$3 refused"
 }
 """
 LOCKED = "root=/dev/ubda ofs-size=64M ofs-lock=yes"
@@ -33,8 +32,10 @@ def test_device_node(rig: Rig, lock: str, answer: str) -> None:
 
 
 def test_whole_card_is_another_device(rig: Rig) -> None:
-    """A lock is on a partition: through the card the kernel lets its blocks be written. Locking the card closes
-    that, and takes every other partition with it."""
+    """Through the card the blocks of a locked partition can be written.
+
+    Locking the card closes that, and takes every other partition with it.
+    """
     card = uml.partitioned(
         rig.folder / "card.img", "label: dos\nsize=8MiB\nsize=32MiB\n", 2, rig.root("part.img")
     )
