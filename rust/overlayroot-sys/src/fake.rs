@@ -462,6 +462,7 @@ impl System for Fake {
         mount.target = to.to_owned();
         let tree = self.below(from);
         self.detach(from);
+        self.detach(to); // what was there is hidden
         self.attach(to, &tree);
         Ok(())
     }

@@ -63,24 +63,23 @@ pub fn same_name(a: &str, b: &str) -> bool {
 
 fn word(bytes: &[u8]) -> Word {
     let text = lossy(bytes);
-    // A quote in front of the whole word: it goes, and so does one at the end.
-    let text = match text.strip_prefix('"') {
-        Some(inner) => inner.strip_suffix('"').unwrap_or(inner),
-        None => &text,
+    let inner = text.strip_prefix('"');
+    let (text, quoted) = (inner.unwrap_or(&text), inner.is_some());
+    // A quote in front of the word or its value goes, and then one at the end: never two.
+    let end = |text: &str, quoted: bool| {
+        let inner = text.strip_suffix('"').filter(|_| quoted);
+        inner.unwrap_or(text).to_owned()
     };
     match text.split_once('=') {
         None => Word {
-            name: text.to_owned(),
+            name: end(text, quoted),
             value: None,
         },
         Some((name, value)) => {
-            let value = match value.strip_prefix('"') {
-                Some(inner) => inner.strip_suffix('"').unwrap_or(inner),
-                None => value,
-            };
+            let inner = value.strip_prefix('"');
             Word {
                 name: name.to_owned(),
-                value: Some(value.to_owned()),
+                value: Some(end(inner.unwrap_or(value), quoted || inner.is_some())),
             }
         }
     }
@@ -130,6 +129,11 @@ mod tests {
         assert_eq!(
             pairs(b"a=\"unclosed value"),
             vec![pair("a", Some("unclosed value"))]
+        );
+        // Of two quotes at the end one goes.
+        assert_eq!(
+            pairs(b"\"overlayfs=\"no\"\""),
+            vec![pair("overlayfs", Some("no\""))]
         );
         assert_eq!(pairs(b""), vec![]);
         assert_eq!(pairs(b" \n\t"), vec![]);

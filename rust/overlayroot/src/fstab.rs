@@ -5,6 +5,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::text::unescape;
+
 /// First words of the header, by which a copy is known.
 const MARK: &str = "# overlayroot: this copy of /etc/fstab lives in RAM";
 /// Last line of the header and of our entry.
@@ -122,21 +124,35 @@ fn body(original: &[u8]) -> &[u8] {
     original
 }
 
+/// Reads a line as libmount does: it ends at a NUL byte, blanks and tabs separate, octal digits stand for
+/// bytes.
 fn is_kept_out(line: &[u8]) -> bool {
+    let line = line.split(|&b| matches!(b, 0 | b'\n')).next();
+    let line = line.unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut fields = line
-        .split(|b| b.is_ascii_whitespace())
+        .split(|b| matches!(b, b' ' | b'\t'))
         .filter(|field| !field.is_empty());
     let (device, mount_point, fstype) = (fields.next(), fields.next(), fields.next());
     if device.map_or(true, |field| field.starts_with(b"#")) {
         return false;
     }
-    // `//` and `/.` are the root too.
-    let root = mount_point.is_some_and(|p| {
-        p.starts_with(b"/")
-            && p.iter().all(|b| matches!(b, b'/' | b'.'))
-            && !p.windows(2).any(|w| w == b"..")
-    });
-    root || fstype == Some(b"swap")
+    mount_point.is_some_and(|path| is_root(&unescape(path)))
+        || fstype.is_some_and(|name| unescape(name) == b"swap")
+}
+
+/// `//`, `/.` and `/x/..` are the root too.
+#[inline(never)]
+fn is_root(path: &[u8]) -> bool {
+    let mut depth = 0u32;
+    for part in path.split(|&b| b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => depth = depth.saturating_sub(1),
+            _ => depth += 1,
+        }
+    }
+    path.starts_with(b"/") && depth == 0
 }
 
 #[cfg(test)]
@@ -172,6 +188,34 @@ mod tests {
         );
         assert_eq!(rest(b""), "");
         assert_eq!(rest(b"garbage\n\n \n"), "garbage\n\n \n");
+    }
+
+    /// As libmount and getmntent(3) read them.
+    #[test]
+    fn root_and_swap_in_disguise() {
+        for line in [
+            "a /.. ext4",
+            "a /x/../ ext4",
+            "a \\057 ext4",
+            "a //\\056 ext4",
+            "a none sw\\141p",
+            "a\x0cb / ext4",
+            "a none swap\r",
+            "a / ext4 \0 x",
+            "\ta\t/\text4",
+        ] {
+            assert_eq!(rest(line.as_bytes()), format!("# {line}\n"));
+        }
+        for line in [
+            "a /... ext4",
+            "a /x ext4 swap",
+            "\0a / ext4",
+            "a / ",
+            "a \x0b/ ext4",
+        ] {
+            let kept = rest(line.as_bytes());
+            assert_eq!(kept == format!("{line}\n"), line != "a / ", "{line:?}");
+        }
     }
 
     #[test]

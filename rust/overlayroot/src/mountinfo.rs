@@ -5,7 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::text::lossy;
+use crate::text::{self, lossy};
 
 /// One mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Mount {
 
 /// Parses the table; lines that do not have its form are left out.
 pub fn parse(text: &str) -> Vec<Mount> {
-    text.lines().filter_map(line).collect()
+    text.split('\n').filter_map(line).collect()
 }
 
 fn line(line: &str) -> Option<Mount> {
@@ -89,27 +89,41 @@ pub fn at<'a>(mounts: &'a [Mount], target: &str) -> Option<&'a Mount> {
     mounts.iter().rev().find(|m| m.target == target)
 }
 
+/// What is mounted over the path of a mount, so that the path leads somewhere else.
+pub fn cover<'a>(mounts: &'a [Mount], of: &Mount) -> Option<&'a Mount> {
+    let carries = |mount: &Mount| {
+        let mut here = of;
+        // As many steps as there are mounts: a circle would be no table.
+        for _ in mounts {
+            if here.id == mount.id {
+                return true;
+            }
+            match mounts.iter().find(|m| m.id == here.parent) {
+                Some(parent) => here = parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    // What is mounted over `/` itself, no path leads to.
+    mounts.iter().find(|mount| {
+        mount.target != "/" && is_at_or_below(&of.target, &mount.target) && !carries(mount)
+    })
+}
+
+/// Whether a path is `top` or in it.
+pub fn is_at_or_below(path: &str, top: &str) -> bool {
+    let rest = path.strip_prefix(top);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || top == "/")
+}
+
 fn has(options: &str, name: &str) -> bool {
     options.split(',').any(|o| o == name)
 }
 
 /// Blank, tab, newline and backslash are written as three octal digits.
 fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    lossy(&bytes)
+    lossy(&text::unescape(text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -150,6 +164,33 @@ not a line
     fn a_read_only_mount_of_a_writable_file_system() {
         let mounts = parse("22 21 179:2 / /mnt/root-RO ro - ext4 /dev/mmcblk3p2 rw,errors=ro");
         assert!(mounts[0].is_read_only() && !mounts[0].is_file_system_read_only());
+    }
+
+    #[test]
+    fn what_hides_a_mount() {
+        let table = "21 1 0:20 / / rw - overlay overlay rw\n22 21 179:2 / /mnt/root-RO ro - ext4 /dev/a ro\n";
+        let hidden_by = |more: &str| {
+            let mounts = parse(&format!("{table}{more}"));
+            cover(&mounts, &mounts[1]).map(|m| m.id)
+        };
+        assert_eq!(hidden_by(""), None);
+        assert_eq!(hidden_by("30 21 8:1 / /mnt rw - vfat /dev/b rw"), Some(30));
+        assert_eq!(
+            hidden_by("30 22 8:1 / /mnt/root-RO rw - vfat /dev/b rw"),
+            Some(30)
+        );
+        assert_eq!(
+            hidden_by("30 22 8:1 / /mnt/root-RO/x rw - vfat /dev/b rw"),
+            None
+        );
+        assert_eq!(
+            hidden_by("30 21 8:1 / /mnt/root-ROx rw - vfat /dev/b rw"),
+            None
+        );
+        assert_eq!(hidden_by("30 21 8:1 / / rw - vfat /dev/b rw"), None);
+        // /mnt may be a mount of its own, with the layers on it.
+        let mounts = parse("21 1 0:20 / / rw - overlay overlay rw\n30 21 8:1 / /mnt rw - vfat /dev/b rw\n22 30 179:2 / /mnt/root-RO ro - ext4 /dev/a ro\n");
+        assert_eq!(cover(&mounts, &mounts[2]), None);
     }
 
     proptest! {

@@ -4,7 +4,6 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
@@ -12,8 +11,10 @@ use crate::text::{push_hex, Number};
 
 /// Most GPT entries that are read; tables have 128.
 const MAX_ENTRIES: u32 = 256;
-/// Most logical partitions that are followed, as many as the kernel names.
-const MAX_LOGICAL: u32 = 60;
+/// No more tables are read when so many logical partitions are listed.
+const MAX_LOGICAL: usize = 60;
+/// Most tables of logical partitions that are read; the kernel follows as many that hold none.
+const MAX_TABLES: u32 = 100;
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,12 +83,15 @@ fn gpt_table(disk: &mut dyn ReadAt, sector_size: u32, lba: u64) -> Option<Vec<Pa
             continue;
         }
         let (start, end) = (le64(&entry, 32)?, le64(&entry, 40)?);
+        // One that cannot be, the kernel passes over as well.
+        let sectors = end.checked_sub(start).and_then(|n| n.checked_add(1));
+        let Some(sectors) = sectors else { continue };
         found.push(Partition {
             number: index + 1,
             partuuid: guid_text(guid)?,
             partlabel: Some(utf16(entry.get(56..)?)),
             start,
-            sectors: end.checked_sub(start)?.checked_add(1)?,
+            sectors,
         });
     }
     Some(found)
@@ -123,41 +127,49 @@ fn mbr_table(disk: &mut dyn ReadAt, sector_size: u32, mbr: &[u8]) -> Vec<Partiti
         sectors,
     };
     let mut found = Vec::new();
-    let mut extended = None;
+    let mut logical = Vec::new();
     for slot in 0..4 {
         let Some((kind, start, sectors)) = mbr_entry(mbr, slot) else {
             continue;
         };
         // An extended partition has a number and a name, like any other.
         found.push(partition(slot as u32 + 1, start, sectors));
-        if is_extended(kind) && extended.is_none() {
-            extended = Some(start);
+        if is_extended(kind) {
+            follow(disk, u64::from(sector_size), start, &mut logical);
         }
     }
-    let Some(first) = extended else { return found };
-    // A chain of tables: each has one logical partition, relative to itself, and a link, relative to the
-    // extended partition.
-    let mut here = first;
-    let mut sector = vec![0u8; 512];
-    for number in 5..5 + MAX_LOGICAL {
-        let Some(at) = here.checked_mul(u64::from(sector_size)) else {
-            break;
-        };
-        if !disk.read_at(at, &mut sector) || le16(&sector, 510) != Some(0xaa55) {
-            break;
-        }
-        let entries = || (0..4).filter_map(|slot| mbr_entry(&sector, slot));
-        match entries().find(|(kind, ..)| !is_extended(*kind)) {
-            Some((_, start, sectors)) => found.push(partition(number, here + start, sectors)),
-            None => break,
-        }
-        match entries().find(|(kind, ..)| is_extended(*kind)) {
-            // A link that does not lead on is a loop.
-            Some((_, start, _)) if first + start > here => here = first + start,
-            _ => break,
-        }
-    }
+    let numbered = (5..).zip(logical);
+    found.extend(numbered.map(|(number, (start, sectors))| partition(number, start, sectors)));
     found
+}
+
+/// Logical partitions (`parse_extended()` in `block/partitions/msdos.c`): a chain of tables, each with
+/// partitions, relative to itself, and a link, relative to the extended partition. Links may lead anywhere,
+/// in a circle, too.
+fn follow(disk: &mut dyn ReadAt, sector_size: u64, first: u64, found: &mut Vec<(u64, u64)>) {
+    let mut here = first;
+    let mut sector = [0u8; 512];
+    for _ in 0..MAX_TABLES {
+        if found.len() >= MAX_LOGICAL
+            || !disk.read_at(here * sector_size, &mut sector)
+            || le16(&sector, 510) != Some(0xaa55)
+        {
+            return;
+        }
+        let mut link = None;
+        // The third and fourth entry are not used.
+        for slot in 0..2 {
+            match mbr_entry(&sector, slot) {
+                None => {}
+                Some((kind, start, _)) if is_extended(kind) => link = Some(first + start),
+                Some((_, start, sectors)) => found.push((here + start, sectors)),
+            }
+        }
+        match link {
+            Some(next) => here = next,
+            None => return,
+        }
+    }
 }
 
 fn mbr_partuuid(signature: u32, number: u32) -> String {
@@ -208,6 +220,7 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn gpt(lba: u64) -> Vec<u8> {
@@ -275,7 +288,6 @@ mod tests {
         entry(&mut disk, 20, 0, 0x83, 1, 9);
         entry(&mut disk, 20, 1, 0x05, 30, 10);
         entry(&mut disk, 50, 0, 0x83, 1, 8);
-        entry(&mut disk, 50, 1, 0x05, 0, 10); // a loop
         let found: Vec<_> = table(&mut &*disk, 512, None)
             .into_iter()
             .map(|p| (p.number, p.partuuid, p.start, p.sectors))
@@ -292,6 +304,49 @@ mod tests {
         );
     }
 
+    fn logical(disk: &[u8]) -> Vec<(u32, u64)> {
+        let found = table(&mut &*disk, 512, None).into_iter();
+        found
+            .filter(|p| p.number > 4)
+            .map(|p| (p.number, p.start))
+            .collect()
+    }
+
+    /// Chains as fdisk leaves them: the first logical partition deleted, another one made before it.
+    #[test]
+    fn chains_that_lead_back_and_tables_without_a_partition() {
+        let mut disk = vec![0u8; 100 * 512];
+        entry(&mut disk, 0, 0, 0x05, 20, 60);
+        entry(&mut disk, 20, 1, 0x05, 40, 10);
+        entry(&mut disk, 60, 0, 0x83, 1, 9);
+        entry(&mut disk, 60, 1, 0x05, 10, 10);
+        entry(&mut disk, 30, 0, 0x83, 1, 9);
+        assert_eq!(logical(&disk), [(5, 61), (6, 31)]);
+        // The last two entries of a table may be garbage.
+        entry(&mut disk, 30, 2, 0x83, 2, 99);
+        assert_eq!(logical(&disk), [(5, 61), (6, 31)]);
+    }
+
+    #[test]
+    fn circles_end() {
+        let mut disk = vec![0u8; 100 * 512];
+        for slot in 0..4 {
+            entry(&mut disk, 0, slot, 0x05, 20, 60);
+        }
+        entry(&mut disk, 20, 1, 0x05, 0, 10);
+        assert_eq!(logical(&disk), []);
+        entry(&mut disk, 20, 0, 0x83, 1, 9);
+        assert_eq!(logical(&disk).len(), MAX_LOGICAL);
+    }
+
+    #[test]
+    fn one_bad_entry_of_a_gpt_is_passed_over() {
+        let mut disk = gpt_disk();
+        disk[1024] = 1;
+        disk[1024 + 32] = 9; // ends before it begins
+        assert_eq!(table(&mut &*disk, 512, None)[0].number, 2);
+    }
+
     #[test]
     fn names() {
         assert_eq!(partition_name("mmcblk0", 2), "mmcblk0p2");
@@ -305,7 +360,7 @@ mod tests {
             disk[446 + 4] = kind;
             let sectors = disk.len() as u64 / 512;
             let found = table(&mut &*disk, 512, Some(sectors));
-            prop_assert!(found.len() <= 64);
+            prop_assert!(found.len() <= 65);
         }
 
         #[test]

@@ -10,6 +10,8 @@ use crate::text::{self, Number};
 pub const SMALLEST: u64 = 4 << 20;
 /// Largest share of RAM that the layer may take, percent: the rest keeps the board alive when it is full.
 pub const LARGEST_PERCENT: u64 = 90;
+/// Memory that an inode takes, which no other use of it can have: on 32 and 64 bits, with its name.
+const MEMORY_OF_INODE: u64 = 1024;
 /// Bytes of size for which one inode is allowed when no cap is given: a page of a small file.
 const BYTES_PER_INODE: u64 = 4096;
 
@@ -68,6 +70,7 @@ impl Size {
 
     /// Bytes and inodes on a board with `mem_total` bytes of RAM, and a warning when the wish had to be bent
     /// to something that a board can live with.
+    #[inline(never)]
     pub fn limits(&self, mem_total: u64) -> (Limits, Option<String>) {
         let wish = match self.amount {
             Amount::Percent(percent) => mem_total / 100 * percent,
@@ -92,7 +95,10 @@ impl Size {
         } else {
             None
         };
-        let inodes = self.inodes.unwrap_or(bytes / BYTES_PER_INODE);
+        // A cap that is none is no reason for a warning: the report says what it came to.
+        let inodes = self.inodes.map_or(bytes / BYTES_PER_INODE, |asked| {
+            asked.min(most / MEMORY_OF_INODE)
+        });
         (Limits { bytes, inodes }, warning)
     }
 }
@@ -180,6 +186,8 @@ mod tests {
         assert!(clamped.bytes <= GIB / 100 * 90 && warning.is_some());
         let (raised, warning) = limits("1K", GIB);
         assert!(raised.bytes == SMALLEST && warning.is_some());
+        let (fewer, _) = limits("64M,99999999999", GIB);
+        assert_eq!(fewer.inodes, GIB / 100 * 90 / 1024);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! afford.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::str::from_utf8;
 
@@ -83,6 +84,24 @@ pub fn push_hex(text: &mut String, number: u32, digits: u32) {
     }
 }
 
+/// Bytes that tables of mounts write as a backslash and three octal digits, such as blanks, as they are.
+#[inline(never)]
+pub fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let (byte, tail) = match (first, tail) {
+            (b'\\', [a @ b'0'..=b'7', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
+                ((a & 7) << 6 | (b & 7) << 3 | (c & 7), tail)
+            }
+            _ => (*first, tail),
+        };
+        bytes.push(byte);
+        rest = tail;
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +135,11 @@ mod tests {
             let theirs = text.parse().ok().filter(|_| !text.starts_with('+'));
             prop_assert_eq!(super::number(&text), theirs);
         }
+    }
+
+    #[test]
+    fn octal_digits() {
+        assert_eq!(unescape(b"a\\040b\\134\\"), b"a b\\\\");
+        assert_eq!(unescape(b"\\08\\057\\457\\37"), b"\\08//\\37");
     }
 }
