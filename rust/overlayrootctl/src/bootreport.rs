@@ -96,6 +96,15 @@ impl BootReport {
         Ok(None)
     }
 
+    /// From its JSON; or what is wrong with that.
+    pub fn parse(text: &[u8]) -> std::result::Result<BootReport, String> {
+        let report: BootReport = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        match report.version {
+            1 => Ok(report),
+            other => Err(format!("schema {other} is not known, only 1 is")),
+        }
+    }
+
     /// Value and origin of a setting.
     pub fn setting(&self, name: &str) -> Option<&Setting> {
         self.settings.iter().find(|s| s.name == name)
@@ -108,17 +117,12 @@ fn read_at(path: &Path) -> Result<Option<BootReport>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::system("read", path.display())(error)),
     };
-    let malformed = |cause: String| Error::Malformed {
+    let malformed = |cause| Error::Malformed {
         object: path.display().to_string(),
         cause,
         remedy: "the init and overlayrootctl must be of the same release; update both",
     };
-    let report: BootReport =
-        serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-    match report.version {
-        1 => Ok(Some(report)),
-        other => Err(malformed(format!("schema {other} is not known, only 1 is"))),
-    }
+    BootReport::parse(&text).map(Some).map_err(malformed)
 }
 
 #[cfg(test)]

@@ -1,26 +1,29 @@
 // SPDX-License-Identifier: MIT
 //! The boot partition: found where it is mounted, or else mounted read-only for as long as it is needed.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{makedev, renameat_with, syncfs, RenameFlags, CWD};
+use rustix::fs::{makedev, openat, renameat_with, syncfs, Mode, OFlags, RenameFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
 
-use super::uenv::{self, UENV};
-use super::Variables;
+use super::uenv::{self, Import, UENV};
 use crate::error::{Error, Result};
+use crate::layers::dir::Dir;
+use crate::live;
 use crate::remount::mount_flags;
 
 /// Files by one of which a boot partition of ours is known.
 const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
 /// The boot script, under its two names.
 const SCRIPTS: [&str; 2] = ["boot.scr", "6x_bootscript"];
+/// As much as is read of a file, bytes.
+const LARGEST: u64 = 16 << 20;
 /// Where it is mounted when it is not mounted already.
 const OURS: &str = "/run/overlayrootctl/boot";
 const FLAGS: MountFlags = MountFlags::NOSUID
@@ -38,19 +41,19 @@ impl BootPartition {
     /// The one in `folder`, or the one of this board.
     pub fn find(folder: Option<PathBuf>) -> Result<BootPartition> {
         if let Some(folder) = folder {
-            if !folder.is_dir() {
+            let real = fs::canonicalize(&folder).unwrap_or_default();
+            if !real.is_dir() {
                 return Err(Error::missing(
                     format!("{} is no folder", folder.display()),
                     "correct --boot",
                 ));
             }
             return Ok(BootPartition {
-                folder,
+                folder: real,
                 mounted: None,
             });
         }
-        let table = fs::read_to_string("/proc/self/mountinfo")
-            .map_err(Error::system("read", "/proc/self/mountinfo"))?;
+        let table = live::table()?;
         if let Some(folder) = mounted(&table).find(|folder| has_mark(folder)) {
             return Ok(BootPartition {
                 folder,
@@ -99,20 +102,28 @@ impl BootPartition {
         Ok(boot)
     }
 
-    /// Content of a file; `None` when there is no such file.
+    /// Content of a file; `None` when there is no such file. A link or a pipe in its place is an error: a
+    /// stick that somebody plugs in may pass for a boot partition.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.folder.join(name);
-        match fs::read(&path) {
+        let read = || -> io::Result<Vec<u8>> {
+            let entry = Dir::open(&self.folder)?.hold(OsStr::new(name))?;
+            let mut bytes = Vec::new();
+            entry.file()?.take(LARGEST).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system("read", path.display())(error)),
+            Err(error) => Err(Error::system("read", self.folder.join(name).display())(
+                error,
+            )),
         }
     }
 
-    /// What the boot script imports over the environment, in its order: file and variables.
-    pub fn imported(&self) -> Vec<(String, Variables)> {
+    /// What the boot script imports over the environment, in its order: file and what it does.
+    pub fn imported(&self) -> Vec<(String, Import)> {
         let file = |name: &str| {
-            let text = String::from_utf8(self.read(name).ok()??).ok()?;
+            let text = self.read(name).ok()??;
             Some((format!("{name} on the boot partition"), uenv::parse(&text)))
         };
         ["overlayroot.env", UENV]
@@ -158,11 +169,12 @@ impl BootPartition {
             self.remount(writable, "make writable again")?;
         }
         let write = || -> io::Result<()> {
-            let mut file = File::create(&beside)?;
+            // New: nothing is written through a link.
+            let mut file = File::options().write(true).create_new(true).open(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             on_the_medium(&folder)?;
-            let exchanged = path.exists() && exchange(&beside, &path)?;
+            let exchanged = path.symlink_metadata().is_ok() && exchange(&beside, &path)?;
             if !exchanged {
                 fs::rename(&beside, &path)?;
             }
@@ -192,10 +204,12 @@ fn on_the_medium(folder: &File) -> io::Result<()> {
 /// between they are lost until somebody repairs the file system; the other way round, the name would be one
 /// for clusters that are free.
 fn discard(path: &Path, folder: &File) -> io::Result<()> {
-    let held = match File::open(path) {
+    // Nothing is opened: it may be a link or a pipe.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = match openat(CWD, path, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
     };
     fs::remove_file(path)?;
     on_the_medium(folder)?;
@@ -308,6 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn links_and_pipes_are_neither_read_nor_written_through() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (at, victim) = (
+            |name| folder.path().join(name),
+            outside.path().join("victim"),
+        );
+        fs::write(&victim, "overlayfs=no\n").unwrap();
+        let boot = BootPartition::find(Some(folder.path().into())).unwrap();
+        for name in [UENV, "uEnv.new"] {
+            std::os::unix::fs::symlink(&victim, at(name)).unwrap();
+        }
+        assert!(boot.read(UENV).is_err() && boot.imported().is_empty());
+        boot.replace(UENV, b"overlayfs=yes\n").unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"overlayfs=no\n");
+        assert_eq!(boot.read(UENV).unwrap().unwrap(), b"overlayfs=yes\n");
+        assert!(at(UENV).symlink_metadata().unwrap().is_file() && !at("uEnv.new").exists());
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(CWD, at("boot.scr"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(boot.read("boot.scr").is_err());
+    }
+
+    #[test]
     fn a_folder_that_is_named() {
         assert_eq!(
             BootPartition::find(Some("/none".into()))
@@ -326,6 +362,6 @@ mod tests {
         assert_eq!(boot.script_has("never"), Some(false));
         let imported = boot.imported();
         assert_eq!(imported.len(), 2);
-        assert_eq!(imported[1].1["overlayfs"], "no");
+        assert_eq!(imported[1].1["overlayfs"].as_deref(), Some("no"));
     }
 }

@@ -19,15 +19,18 @@ pub struct Finding {
 
 /// A line of the configuration.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
-    device: String,
-    offset: i64,
-    size: u64,
+pub struct Place {
+    /// Device or file.
+    pub device: String,
+    /// Byte where the environment begins; counted from the end when it is negative.
+    pub offset: i64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// What is at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
+pub enum Content {
     /// The checksum of a single copy is right.
     Single,
     /// The checksum of one copy of two is right.
@@ -100,7 +103,7 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
 }
 
 /// Lines: device, offset, size; the rest is about writing. A bad line is left out.
-fn parse(text: &str) -> Vec<Place> {
+pub fn parse(text: &str) -> Vec<Place> {
     let place = |line: &str| {
         let mut fields = line.split_whitespace();
         Some(Place {
@@ -119,12 +122,16 @@ fn number(text: &str) -> Option<i64> {
         None => (1, text),
     };
     let lower = digits.to_ascii_lowercase();
-    let value = match lower.strip_prefix("0x") {
-        Some(hex) => i64::from_str_radix(hex, 16),
-        None if lower.len() > 1 && lower.starts_with('0') => i64::from_str_radix(&lower, 8),
-        None => lower.parse(),
+    let (digits, base) = match lower.strip_prefix("0x") {
+        Some(hex) => (hex, 16),
+        None if lower.len() > 1 && lower.starts_with('0') => (&*lower, 8),
+        None => (&*lower, 10),
     };
-    value.ok().map(|v| v * sign)
+    // from_str_radix would take a sign of its own.
+    let value = i64::from_str_radix(digits, base).ok();
+    value
+        .filter(|_| !digits.starts_with(['+', '-']))
+        .map(|v| v * sign)
 }
 
 fn content(place: &Place) -> io::Result<Content> {
@@ -145,7 +152,8 @@ fn content(place: &Place) -> io::Result<Content> {
     Ok(classify(&block))
 }
 
-fn classify(block: &[u8]) -> Content {
+/// What a block that U-Boot may have saved is.
+pub fn classify(block: &[u8]) -> Content {
     let valid = |header: usize| match (block.get(..4), block.get(header..)) {
         (Some(crc), Some(data)) => crc == crc32(data).to_le_bytes(),
         _ => false,
@@ -232,6 +240,7 @@ mod tests {
         assert_eq!(places.len(), 2);
         assert_eq!((places[0].offset, places[0].size), (0xC0000, 0x2000));
         assert_eq!((places[1].offset, places[1].size), (-8192, 8192));
+        assert_eq!(parse("/x 0x+1 1\n/x --1 1\n/x 0 -1\n/x 0 08"), []);
     }
 
     #[test]

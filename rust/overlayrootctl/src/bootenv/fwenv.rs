@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::bootpart::BootPartition;
+use super::uenv::Import;
 use super::{fwconfig, Change, Store, Variables, ONCE};
 use crate::error::{Error, Result};
 
@@ -119,9 +120,7 @@ impl Store for Tools {
         if !output.status.success() || said.contains("using default") {
             return Err(self.unusable(said.trim()));
         }
-        let text = String::from_utf8_lossy(&output.stdout);
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect())
+        Ok(printed(&output.stdout))
     }
 
     fn write(&self, changes: &[Change]) -> Result<()> {
@@ -164,12 +163,20 @@ impl Store for Tools {
         Variables::new()
     }
 
-    fn stronger(&self) -> Vec<(String, Variables)> {
+    fn stronger(&self) -> Vec<(String, Import)> {
         self.boot
             .as_ref()
             .map(BootPartition::imported)
             .unwrap_or_default()
     }
+}
+
+/// Variables as fw_printenv prints them: lines `name=value`. What a value has behind a newline cannot be told
+/// from another variable.
+pub fn printed(text: &[u8]) -> Variables {
+    let text = String::from_utf8_lossy(text);
+    let pairs = text.split('\n').filter_map(|line| line.split_once('='));
+    pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
 }
 
 fn check(output: Output) -> Result<()> {

@@ -5,11 +5,11 @@
 //! through its own tools ([`fwenv`]), or the file that the boot script imports ([`uenv`]).
 
 mod bootpart;
-mod fwconfig;
-mod fwenv;
+pub mod fwconfig;
+pub mod fwenv;
 mod outcome;
 mod settings;
-mod uenv;
+pub mod uenv;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, ONCE}
 
 use crate::error::{Error, Result};
 use bootpart::BootPartition;
+use uenv::{import, Import};
 
 /// Names and values as the boot script sees them.
 pub type Variables = BTreeMap<String, String>;
@@ -52,8 +53,8 @@ pub trait Store {
     fn takes_requests(&self) -> Result<()>;
     /// What holds where this store says nothing.
     fn weaker(&self) -> Variables;
-    /// Files that win over this store, the strongest last, and what they say.
-    fn stronger(&self) -> Vec<(String, Variables)>;
+    /// Files that win over this store, the strongest last, and what they do.
+    fn stronger(&self) -> Vec<(String, Import)>;
 }
 
 /// Where to look; the defaults fit a running board.
@@ -145,7 +146,7 @@ pub fn view(store: &dyn Store) -> Result<View> {
     let mut effective = store.weaker();
     effective.extend(own.clone());
     for (_, stronger) in store.stronger() {
-        effective.extend(stronger);
+        import(&stronger, &mut effective);
     }
     Ok(View {
         own,
@@ -163,9 +164,10 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
     for (file, stronger) in store.stronger() {
         for Change { name, to, .. } in changes {
             match stronger.get(name) {
-                Some(value) if name != ONCE && to.as_ref() != Some(value) => {
+                Some(value) if name != ONCE && to != value => {
                     reasons.push(format!(
-                        "{name}={value} in {file} wins over {}",
+                        "{name}={} in {file} wins over {}",
+                        value.as_deref().unwrap_or_default(),
                         store.name()
                     ));
                 }
@@ -246,8 +248,9 @@ mod tests {
         fn weaker(&self) -> Variables {
             Variables::new()
         }
-        fn stronger(&self) -> Vec<(String, Variables)> {
-            vec![("uEnv.txt".into(), self.stronger.clone())]
+        fn stronger(&self) -> Vec<(String, Import)> {
+            let set = |(n, v): (&String, &String)| (n.clone(), Some(v.clone()));
+            vec![("uEnv.txt".into(), self.stronger.iter().map(set).collect())]
         }
     }
 

@@ -85,6 +85,7 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
 pub fn enable(view: &View) -> Vec<Change> {
     let mut changes = Changes::new(view);
     changes.set(ONCE, None);
+    changes.drop_words();
     let next = next_boot("", view);
     if !next.protected_afterwards || !view.complete && next.overlayfs.is_none() {
         changes.set(OVERLAYFS, Some("yes"));
@@ -96,6 +97,7 @@ pub fn enable(view: &View) -> Vec<Change> {
 pub fn disable(view: &View) -> Vec<Change> {
     let mut changes = Changes::new(view);
     changes.set(ONCE, None);
+    changes.drop_words();
     changes.set(OVERLAYFS, Some("no"));
     changes.list
 }
@@ -103,6 +105,7 @@ pub fn disable(view: &View) -> Vec<Change> {
 /// The next boot is writable, the ones after it protect the root, whatever was set before.
 pub fn once(view: &View) -> Vec<Change> {
     let mut changes = Changes::new(view);
+    changes.drop_words();
     if !next_boot("", view).protected_afterwards {
         changes.set(OVERLAYFS, Some("yes"));
     }
@@ -137,6 +140,16 @@ impl Changes<'_> {
         Changes {
             variables: &view.own,
             list: Vec::new(),
+        }
+    }
+
+    /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no.
+    fn drop_words(&mut self) {
+        for name in SIZES {
+            let size = self.variables.get(name);
+            if size.is_some_and(|value| value.contains(|c: char| c.is_ascii_whitespace())) {
+                self.set(name, None);
+            }
         }
     }
 
@@ -237,6 +250,19 @@ mod tests {
             "overlayfs=yes overlayfs_once=no"
         );
         assert_eq!(once(&view("overlayfs=yes overlayfs_once=no")), []);
+    }
+
+    #[test]
+    fn a_size_that_says_more_goes() {
+        let mut view = view("overlayfs=yes");
+        for variables in [&mut view.own, &mut view.effective] {
+            variables.insert("ofs_size".into(), "20 overlayfs=no".into());
+        }
+        assert!(!next_boot("", &view).protected);
+        let changes = enable(&view);
+        assert_eq!((&*changes[0].name, &changes[0].to), ("ofs_size", &None));
+        assert_eq!(once(&view)[0], changes[0]);
+        assert_eq!(disable(&view)[0], changes[0]);
     }
 
     #[test]
