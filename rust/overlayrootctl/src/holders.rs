@@ -82,7 +82,8 @@ fn is_for_writing(info: &str) -> bool {
 
 /// A line of `/proc/PID/maps`: a shared writable mapping, or one of a deleted file.
 fn mapped_file(folder: &Path, device: u64) -> Option<String> {
-    let maps = fs::read_to_string(folder.join("maps")).ok()?;
+    let maps = fs::read(folder.join("maps")).ok()?;
+    let maps = String::from_utf8_lossy(&maps);
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let device = format!("{major:02x}:{minor:02x}");
     maps.lines().find_map(|line| mapping(line, &device))

@@ -29,15 +29,14 @@ pub struct Layers {
     pub upper: PathBuf,
     /// The RAM layer.
     pub ram: Mount,
+    /// The marks in the upper are `user.` attributes. Otherwise anybody can set these, and they mean nothing.
+    pub user_marks: bool,
 }
 
 impl Live {
     /// Looks.
     pub fn look() -> Result<Live> {
-        let table = fs::read_to_string(TABLE)
-            .map_err(Error::system("read", TABLE))
-            .map_err(|e| e.with_remedy("mount /proc"))?;
-        Live::parse(&table).ok_or_else(|| Error::Malformed {
+        Live::parse(&table()?).ok_or_else(|| Error::Malformed {
             object: TABLE.to_owned(),
             cause: "nothing is mounted at /".to_owned(),
             remedy: "run this in the system itself, not in a chroot",
@@ -63,6 +62,14 @@ impl Live {
     }
 }
 
+/// The text of this process's mount table. Mount points may have names that are no text.
+pub fn table() -> Result<String> {
+    let table = fs::read(TABLE)
+        .map_err(Error::system("read", TABLE))
+        .map_err(|e| e.with_remedy("mount /proc"))?;
+    Ok(String::from_utf8_lossy(&table).into_owned())
+}
+
 fn layers(mounts: &[Mount], root: &Mount) -> Option<Layers> {
     if !root.is_overlay() {
         return None;
@@ -76,7 +83,12 @@ fn layers(mounts: &[Mount], root: &Mount) -> Option<Layers> {
         .find_map(|path| mountinfo::at(mounts, path.to_str()?))?
         .clone();
     // An upper on the overlay itself would be a mistake of ours.
-    (ram.target != "/" && lower.target != "/").then_some(Layers { lower, upper, ram })
+    (ram.target != "/" && lower.target != "/").then_some(Layers {
+        lower,
+        upper,
+        ram,
+        user_marks: root.super_options.split(',').any(|o| o == "userxattr"),
+    })
 }
 
 impl Layers {

@@ -75,7 +75,7 @@ pub fn with_writable_lower(
     work: impl FnOnce() -> Result<Done>,
 ) -> Result<Ended> {
     let _lock = Lock::take(layers, job.purpose)?;
-    unshare_mounts()?;
+    unshare_mounts(layers)?;
     let blocked = block_signals()?;
     let locked = devicelock::is_locked(layers);
     let guardian = Guardian::post(|| {

@@ -136,7 +136,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
 
 /// Plans in a process of its own: its view of the mounts is not that in which we write.
 fn plan(layers: &crate::live::Layers, paths: &[PathBuf], all: bool) -> Result<Plan> {
-    unshare_mounts()?;
+    unshare_mounts(layers)?;
     let view = View::open(layers)?;
     let plan = Plan::make(&view, paths, all)?;
     plan.fits(&view.lower, &layers.lower.source)?;

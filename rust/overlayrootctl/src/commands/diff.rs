@@ -64,7 +64,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let live = Live::look()?;
     let layers = live.layers()?;
     let path = paths::inside_root(path)?;
-    unshare_mounts()?;
+    unshare_mounts(layers)?;
     let view = View::open(layers)?;
     let found = changes(&view, &path, Renames::Shown)?.ok_or_else(|| no_such_path(&path))?;
     let with_content = matches.get_flag("content");

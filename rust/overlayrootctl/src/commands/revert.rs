@@ -15,9 +15,9 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
-use crate::layers::compare::{At, What};
+use crate::layers::compare::What;
 use crate::layers::copy;
-use crate::layers::dir::{Dir, Kind};
+use crate::layers::dir::{Dir, Held, Kind, Xattrs};
 use crate::layers::view::{unshare_mounts, View};
 use crate::live::Live;
 use crate::output::{Output, Tone};
@@ -71,7 +71,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             "reboot: that reverts everything",
         ));
     }
-    unshare_mounts()?;
+    unshare_mounts(layers)?;
     let view = View::open(layers)?;
     let mut outcome = Outcome {
         reverted: Vec::new(),
@@ -193,9 +193,9 @@ fn revert(view: &View, change: &Change) -> io::Result<()> {
         How::Added | How::Renamed { .. } => return copy::remove(&merged, name),
         How::Changed { what } if change.kind == Kind::Directory && !what.contains(&What::Type) => {
             let (lower, _) = place(&view.lower, &change.path)?.ok_or_else(gone)?;
-            let stat = lower.stat(name)?.ok_or_else(gone)?;
-            let xattrs = xattrs(view, &lower, name)?;
-            copy::copy_directory_attributes(&stat, &xattrs, &merged, name)?;
+            let held = lower.hold(name)?;
+            let xattrs = xattrs(view, &held)?;
+            copy::copy_directory_attributes(&held.stat()?, &xattrs, &merged, name)?;
             return Ok(());
         }
         How::Changed { .. } | How::Deleted => {}
@@ -221,16 +221,17 @@ fn revert(view: &View, change: &Change) -> io::Result<()> {
 }
 
 /// Attributes of the original that a copy in RAM can have.
-fn xattrs(view: &View, lower: &Dir, name: &OsStr) -> io::Result<crate::layers::dir::Xattrs> {
-    let mut xattrs = lower.xattrs(name)?;
+fn xattrs(view: &View, original: &Held) -> io::Result<Xattrs> {
+    let mut xattrs = original.xattrs()?;
     xattrs.retain(|name, value| view.holds(name, value));
     Ok(xattrs)
 }
 
 fn copy_tree(view: &View, from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
-    copy::copy(At::new(from, name), &xattrs(view, from, name)?, to, new)?;
-    let stat = from.stat(name)?;
-    if let Some(stat) = stat.filter(|s| s.kind == Kind::Directory) {
+    let held = from.hold(name)?;
+    copy::copy(&held, &xattrs(view, &held)?, to, new)?;
+    let stat = held.stat()?;
+    if stat.kind == Kind::Directory {
         let (source, target) = (from.dir(name)?, to.dir(new)?);
         for entry in source.names()? {
             copy_tree(view, &source, &entry, &target, &entry)?;

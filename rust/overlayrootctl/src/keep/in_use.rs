@@ -8,8 +8,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use overlayroot::text::unescape;
 use rustix::fs::AtFlags;
 
 use super::area::Area;
@@ -85,8 +87,8 @@ fn paths() -> BTreeSet<PathBuf> {
             continue;
         }
         let folder = entry.path();
-        let maps = fs::read_to_string(folder.join("maps")).unwrap_or_default();
-        found.extend(maps.lines().filter_map(mapped));
+        let maps = fs::read(folder.join("maps")).unwrap_or_default();
+        found.extend(maps.split(|&b| b == b'\n').filter_map(mapped));
         let open = fs::read_dir(folder.join("fd"))
             .into_iter()
             .flatten()
@@ -98,9 +100,9 @@ fn paths() -> BTreeSet<PathBuf> {
 }
 
 /// The path in a line of `/proc/PID/maps`, where newlines are written as `\\012`.
-fn mapped(line: &str) -> Option<PathBuf> {
-    let path = line.get(line.find('/')?..)?;
-    Some(PathBuf::from(path.replace("\\012", "\n")))
+fn mapped(line: &[u8]) -> Option<PathBuf> {
+    let path = line.get(line.iter().position(|&b| b == b'/')?..)?;
+    Some(PathBuf::from(OsString::from_vec(unescape(path))))
 }
 
 #[cfg(test)]
@@ -113,8 +115,10 @@ mod tests {
         let found = paths();
         assert!(found.contains(&std::env::current_exe().unwrap()));
         assert!(found.contains(file.path()));
-        assert_eq!(mapped("7f-80 r-xp 0 08:01 12   /a b"), Some("/a b".into()));
-        assert_eq!(mapped("7f-80 rw-p 0 00:00 0    [heap]"), None);
+        let path = |line: &[u8]| mapped(line).map(|p| p.into_os_string().into_vec());
+        let found = path(b"7f-80 r-xp 0 08:01 12   /a \xff\\012b");
+        assert_eq!(found.unwrap(), b"/a \xff\nb");
+        assert_eq!(path(b"7f-80 rw-p 0 00:00 0    [heap]"), None);
     }
 
     #[test]

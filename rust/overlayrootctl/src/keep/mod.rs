@@ -3,6 +3,8 @@
 //! leaves each file as it was or as it is to be.
 
 pub mod area;
+#[cfg(test)]
+mod hostile;
 pub mod in_use;
 pub mod planning;
 pub mod writing;

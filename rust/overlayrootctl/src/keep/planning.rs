@@ -118,7 +118,11 @@ impl Plan {
             plan.add_parents(view, path)?;
             chosen.extend(found);
         }
-        let sources = rename_sources(view)?;
+        // This looks at everything; only deletions have to know.
+        let sources = match chosen.iter().any(|change| change.how == How::Deleted) {
+            true => rename_sources(view)?,
+            false => Vec::new(),
+        };
         let mut seen: BTreeSet<PathBuf> = plan.steps.iter().map(|s| s.path.clone()).collect();
         for change in chosen {
             if !seen.insert(change.path.clone()) {

@@ -89,14 +89,14 @@ fn stage_one(
     first_names: &mut HashMap<(u64, u64), (OsString, Copied)>,
 ) -> io::Result<Copied> {
     let (dir, source) = place(&view.merged, path)?;
-    let stat = dir.stat(source)?.ok_or(rustix::io::Errno::NOENT)?;
+    let held = dir.hold(source)?;
+    let stat = held.stat()?;
     let linked = stat.kind != Kind::Directory && stat.links > 1;
     if let Some((first, copied)) = first_names.get(&stat.id).filter(|_| linked) {
         let new = area.new_files();
         rustix::fs::linkat(new, first, new, name, AtFlags::empty())?;
         return Ok(copied.clone());
     }
-    let from = At::new(&dir, source);
     let old = lower.walk(path.parent().unwrap_or(Path::new("/")))?;
     let old = match &old {
         // Only of the same kind: attributes of a directory make no sense on a file.
@@ -105,8 +105,8 @@ fn stage_one(
         }
         _ => None,
     };
-    let xattrs = wanted_xattrs(from, old, &|name, value| view.holds(name, value))?;
-    let copied = copy::copy(from, &xattrs, area.new_files(), name)?;
+    let xattrs = wanted_xattrs(held.xattrs()?, old, &|name, value| view.holds(name, value))?;
+    let copied = copy::copy(&held, &xattrs, area.new_files(), name)?;
     if linked {
         first_names.insert(stat.id, (name.to_owned(), copied.clone()));
     }
@@ -164,9 +164,12 @@ fn publish_one(
         (Action::Delete, _) => area.retire(&dir, name),
         _ => {
             let (merged, _) = place(&view.merged, &step.path)?;
-            let stat = merged.stat(name)?.ok_or(rustix::io::Errno::NOENT)?;
-            let (new, old) = (At::new(&merged, name), At::new(&dir, name));
-            let xattrs = wanted_xattrs(new, Some(old), &|name, value| view.holds(name, value))?;
+            let held = merged.hold(name)?;
+            let (old, holds) = (At::new(&dir, name), |name: &OsStr, value: &[u8]| {
+                view.holds(name, value)
+            });
+            let xattrs = wanted_xattrs(held.xattrs()?, Some(old), &holds)?;
+            let stat = held.stat()?;
             progress.copied = Some(copy::copy_directory_attributes(&stat, &xattrs, &dir, name)?);
             Ok(())
         }

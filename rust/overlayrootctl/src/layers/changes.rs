@@ -14,9 +14,12 @@ use serde::Serialize;
 
 use super::compare::{differences, At, What};
 use super::dir::{Dir, Kind, Stat};
-use super::marks;
+use super::marks::Marked;
 use super::view::{reading, View};
 use crate::error::{Error, Result};
+
+/// Directories in each other that are followed: each takes stack and three open files.
+const DEEPEST: usize = 256;
 
 /// What happened to a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -136,20 +139,21 @@ struct Marks {
 }
 
 impl Marks {
-    fn read(upper: &Option<Dir>, name: &OsStr) -> io::Result<Option<Marks>> {
+    fn read(upper: &Option<Dir>, name: &OsStr, prefix: &'static str) -> io::Result<Option<Marks>> {
         let Some(dir) = upper else { return Ok(None) };
         let Some(stat) = dir.stat(name)? else {
             return Ok(None);
         };
         let (is_dir, is_file) = (stat.kind == Kind::Directory, stat.kind == Kind::File);
+        let marked = Marked { dir, name, prefix };
         Ok(Some(Marks {
-            whiteout: marks::is_whiteout(dir, name, &stat)?,
-            opaque: is_dir && marks::is_opaque(dir, name)?,
+            whiteout: marked.is_whiteout(&stat)?,
+            opaque: is_dir && marked.is_opaque()?,
             redirect: match is_dir || is_file {
-                true => marks::redirect(dir, name)?,
+                true => marked.redirect()?,
                 false => None,
             },
-            metadata_only: is_file && marks::is_metadata_only(dir, name)?,
+            metadata_only: is_file && marked.is_metadata_only()?,
             stat,
         }))
     }
@@ -196,7 +200,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let at = || reading(&path);
-        let marks = Marks::read(&here.upper, name).map_err(at())?;
+        let marks = Marks::read(&here.upper, name, self.view.marks).map_err(at())?;
         let old = stat_in(&here.lower, name).map_err(at())?;
         let new = here.merged.stat(name).map_err(at())?;
         let (new, old) = match (new, old) {
@@ -284,7 +288,10 @@ impl Walk<'_> {
             )?;
             Ok(text)
         };
-        if what.contains(&What::Type) {
+        let is_file = |at: At<'_>| -> io::Result<bool> {
+            Ok(at.dir.stat(at.name)?.is_some_and(|s| s.kind == Kind::File))
+        };
+        if !is_file(new)? || !is_file(old)? {
             return Ok(false);
         }
         let copy = read(new)?;
@@ -320,6 +327,13 @@ impl Walk<'_> {
     /// The directory `name` in each tree; `None` when the running system has no such directory.
     fn descend(&self, here: &Here, name: &OsStr) -> Result<Option<Here>> {
         let path = here.path.join(name);
+        if path.components().count() > DEEPEST {
+            let top: PathBuf = path.components().take(4).collect();
+            return Err(Error::refused(
+                format!("{} is more than {DEEPEST} directories deep", top.display()),
+                "move what is in it, or name other paths",
+            ));
+        }
         self.open_below(here, name, &path).map_err(reading(&path))
     }
 
@@ -333,7 +347,7 @@ impl Walk<'_> {
             Some(dir) => dir.walk(Path::new(name)),
             None => Ok(None),
         };
-        let marks = Marks::read(&here.upper, name)?;
+        let marks = Marks::read(&here.upper, name, self.view.marks)?;
         let marks = marks.filter(|m| m.stat.kind == Kind::Directory);
         let upper = open(&here.upper)?;
         let redirect = marks.as_ref().and_then(|m| m.redirect.clone());

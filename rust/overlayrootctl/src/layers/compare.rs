@@ -105,8 +105,8 @@ fn expected(new: At<'_>, old: At<'_>, holds: Holds<'_>) -> io::Result<Xattrs> {
 }
 
 /// Attributes that an entry is to have in the lower: its own, and those that the upper layer lost.
-pub fn wanted_xattrs(new: At<'_>, old: Option<At<'_>>, holds: Holds<'_>) -> io::Result<Xattrs> {
-    let mut wanted = new.dir.xattrs(new.name)?;
+pub fn wanted_xattrs(new: Xattrs, old: Option<At<'_>>, holds: Holds<'_>) -> io::Result<Xattrs> {
+    let mut wanted = new;
     if let Some(old) = old {
         for (name, value) in old.dir.xattrs(old.name)? {
             if !wanted.contains_key(&name) && !holds(&name, &value) {
@@ -220,9 +220,8 @@ mod tests {
         set(old.path(), "user.kept");
         assert_eq!(look("attribute"), [What::Attributes]);
         let name = OsStr::new("attribute");
-        let wanted = wanted_xattrs(At::new(&n, name), Some(At::new(&o, name)), &|name, _| {
-            name != "user.lost"
-        });
+        let new = n.xattrs(name).unwrap();
+        let wanted = wanted_xattrs(new, Some(At::new(&o, name)), &|name, _| name != "user.lost");
         assert_eq!(wanted.unwrap().len(), 1);
     }
 }

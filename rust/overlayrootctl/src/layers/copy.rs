@@ -8,12 +8,12 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, CWD,
 };
 use rustix::io::Errno;
 
 use super::compare::{At, What};
-use super::dir::{Dir, Kind, Stat, Xattrs};
+use super::dir::{Dir, Held, Kind, Stat, Xattrs};
 
 /// How often a file is copied again that was written to in the meantime.
 const ATTEMPTS: u32 = 3;
@@ -21,21 +21,19 @@ const ATTEMPTS: u32 = 3;
 /// Makes `name` in `to`, which must not exist, and makes it safe on the disk. A directory is made without
 /// what is in it, and gets its times when everything is in: [`set_times`].
 ///
-/// Returns what was copied.
-pub fn copy(from: At<'_>, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result<Copied> {
+/// The entry is held, not its name: contents, owner, mode and attributes are those of one file, whatever
+/// takes its name meanwhile. The same goes for what is made. Returns what was copied.
+pub fn copy(from: &Held, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result<Copied> {
     for _ in 0..ATTEMPTS {
-        let before = stat(from)?;
-        create(from, &before, to, name)?;
-        set_attributes(&before, xattrs, to, name)?;
+        let before = from.stat()?;
+        let made = create(from, &before, to, name)?;
+        set_attributes(&before, xattrs, &made)?;
         if before.kind == Kind::File {
-            to.file(name)?.sync_all()?;
+            made.file()?.sync_all()?;
         }
-        let after = stat(from)?;
-        let same =
-            |a: &Stat, b: &Stat| (a.size, a.modified, a.kind) == (b.size, b.modified, b.kind);
-        if before.kind == Kind::Directory || same(&before, &after) {
+        if before.kind == Kind::Directory || before.is_unchanged(&from.stat()?) {
             return Ok(Copied {
-                digest: digest(At::new(to, name), before.kind)?,
+                digest: digest(&made, before.kind)?,
                 stat: before,
                 xattrs: xattrs.clone(),
             });
@@ -56,22 +54,22 @@ pub struct Copied {
 impl Copied {
     /// In what an entry differs from the copy that was made; read from the disk, where it can be.
     pub fn differences(&self, at: At<'_>) -> io::Result<Vec<What>> {
-        let found = stat(at)?;
+        let held = at.dir.hold(at.name)?;
+        let found = held.stat()?;
         if found.kind != self.stat.kind {
             return Ok(vec![What::Type]);
         }
         let mut what = Vec::new();
         if found.kind == Kind::File {
             // So that it comes from the disk, not from the cache.
-            let file = at.dir.file(at.name)?;
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+            let _ = rustix::fs::fadvise(held.file()?, 0, None, rustix::fs::Advice::DontNeed);
             // a hint
         }
         let device = |stat: &Stat| match stat.kind {
             Kind::CharDevice | Kind::BlockDevice => stat.device,
             _ => (0, 0),
         };
-        if digest(at, found.kind)? != self.digest || device(&found) != device(&self.stat) {
+        if digest(&held, found.kind)? != self.digest || device(&found) != device(&self.stat) {
             what.push(What::Content);
         }
         if found.kind != Kind::Symlink && found.mode != self.stat.mode {
@@ -83,7 +81,7 @@ impl Copied {
         if found.kind != Kind::Directory && !found.has_time_of(&self.stat) {
             what.push(What::Time);
         }
-        if at.dir.xattrs(at.name)? != self.xattrs {
+        if held.xattrs()? != self.xattrs {
             what.push(What::Attributes);
         }
         Ok(what)
@@ -91,7 +89,7 @@ impl Copied {
 }
 
 /// Stands for the contents of a file or the target of a link (FNV-1a, 64 bits); finds accidents.
-fn digest(at: At<'_>, kind: Kind) -> io::Result<u64> {
+fn digest(entry: &Held, kind: Kind) -> io::Result<u64> {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     let mut add = |bytes: &[u8]| {
         for byte in bytes {
@@ -100,7 +98,7 @@ fn digest(at: At<'_>, kind: Kind) -> io::Result<u64> {
     };
     match kind {
         Kind::File => {
-            let mut file = at.dir.file(at.name)?;
+            let mut file = entry.file()?;
             let mut buffer = vec![0; 64 << 10];
             loop {
                 match file.read(&mut buffer) {
@@ -111,18 +109,14 @@ fn digest(at: At<'_>, kind: Kind) -> io::Result<u64> {
                 }
             }
         }
-        Kind::Symlink => add(at.dir.link(at.name)?.as_bytes()),
+        Kind::Symlink => add(entry.link()?.as_bytes()),
         _ => {}
     }
     Ok(hash)
 }
 
-fn stat(at: At<'_>) -> io::Result<Stat> {
-    at.dir.stat(at.name)?.ok_or_else(|| Errno::NOENT.into())
-}
-
-fn create(from: At<'_>, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<()> {
-    // Nobody else may look at it before it has its owner.
+/// Makes the entry, for root only; it gets its owner and mode later.
+fn create(from: &Held, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<Held> {
     let mode = Mode::RUSR | Mode::WUSR;
     let node = |kind: FileType| {
         let device = rustix::fs::makedev(stat.device.0, stat.device.1);
@@ -132,16 +126,30 @@ fn create(from: At<'_>, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<()> {
         Kind::File => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
             let file = rustix::fs::openat(to, name, flags | OFlags::CLOEXEC, mode)?;
-            copy_content(&mut from.dir.file(from.name)?, &mut File::from(file))?;
+            let mut file = File::from(file);
+            copy_content(&mut from.file()?, &mut file)?;
+            return Ok(Held::of(file.into()));
         }
         Kind::Directory => rustix::fs::mkdirat(to, name, Mode::RWXU)?,
-        Kind::Symlink => rustix::fs::symlinkat(from.dir.link(from.name)?, to, name)?,
+        Kind::Symlink => rustix::fs::symlinkat(from.link()?, to, name)?,
         Kind::CharDevice => node(FileType::CharacterDevice)?,
         Kind::BlockDevice => node(FileType::BlockDevice)?,
         Kind::Fifo => node(FileType::Fifo)?,
         Kind::Socket => node(FileType::Socket)?,
     }
-    Ok(())
+    // The directory may be somebody's who puts another file there: what is ours has no second name.
+    let made = to.hold(name)?;
+    let there = made.stat()?;
+    let ours = there.kind == stat.kind
+        && there.uid == rustix::process::geteuid().as_raw()
+        && match there.kind {
+            Kind::Directory => there.mode & 0o077 == 0,
+            _ => there.links == 1,
+        };
+    match ours {
+        true => Ok(made),
+        false => Err(Errno::BUSY.into()),
+    }
 }
 
 /// Copies data and leaves holes out.
@@ -167,32 +175,33 @@ fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
     to.flush()
 }
 
-/// Owner, mode, attributes, times of an entry that is no link to elsewhere. Safe for links.
-fn set_attributes(stat: &Stat, xattrs: &Xattrs, dir: &Dir, name: &OsStr) -> io::Result<()> {
+/// Owner, mode, attributes, times.
+fn set_attributes(stat: &Stat, xattrs: &Xattrs, entry: &Held) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
-    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    let (path, itself) = (entry.path(), AtFlags::empty());
+    rustix::fs::chownat(entry, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     if stat.kind != Kind::Symlink {
         // After the owner: a change of owner takes set-user-ID bits away.
-        rustix::fs::chmodat(
-            dir,
-            name,
-            Mode::from_raw_mode(stat.mode as _),
-            AtFlags::empty(),
-        )?;
+        rustix::fs::chmodat(CWD, &path, Mode::from_raw_mode(stat.mode as _), itself)?;
     }
-    set_xattrs(xattrs, dir, name)?;
-    set_times(stat, dir, name)
+    set_xattrs(xattrs, entry)?;
+    Ok(rustix::fs::utimensat(
+        CWD,
+        &path,
+        &timestamps(stat),
+        itself,
+    )?)
 }
 
-fn set_xattrs(wanted: &Xattrs, dir: &Dir, name: &OsStr) -> io::Result<()> {
-    let path = dir.path(name);
-    let there = dir.xattrs(name)?;
+fn set_xattrs(wanted: &Xattrs, entry: &Held) -> io::Result<()> {
+    let path = entry.path();
+    let there = entry.xattrs()?;
     for attribute in there.keys().filter(|a| !wanted.contains_key(*a)) {
-        rustix::fs::lremovexattr(&path, attribute)?;
+        rustix::fs::removexattr(&path, attribute)?;
     }
     for (attribute, value) in wanted {
         if there.get(attribute) != Some(value) {
-            rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty())?;
+            rustix::fs::setxattr(&path, attribute, value, XattrFlags::empty())?;
         }
     }
     Ok(())
@@ -232,9 +241,13 @@ pub fn copy_directory_attributes(
     dir: &Dir,
     name: &OsStr,
 ) -> io::Result<Copied> {
-    set_attributes(from, xattrs, dir, name)?;
+    let held = dir.hold(name)?;
+    if held.stat()?.kind != Kind::Directory {
+        return Err(Errno::NOTDIR.into());
+    }
+    set_attributes(from, xattrs, &held)?;
     Ok(Copied {
-        digest: digest(At::new(dir, name), Kind::Directory)?,
+        digest: digest(&held, Kind::Directory)?,
         stat: from.clone(),
         xattrs: xattrs.clone(),
     })
@@ -273,8 +286,8 @@ mod tests {
         );
         let put = |name: &str| {
             let name = OsStr::new(name);
-            let at = At::new(&source, name);
-            copy(at, &source.xattrs(name).unwrap(), &target, name)
+            let held = source.hold(name).unwrap();
+            copy(&held, &held.xattrs().unwrap(), &target, name)
         };
         fs::write(from.path().join("file"), "content").unwrap();
         let mode = fs::Permissions::from_mode(0o4750);
@@ -341,17 +354,13 @@ mod tests {
         let dir = Dir::open(folder.path()).unwrap();
         fs::write(folder.path().join("a"), "x").unwrap();
         let (a, name) = (OsStr::new("a"), "system.posix_acl_access");
-        match rustix::fs::lsetxattr(dir.path(a), name, &list, XattrFlags::empty()) {
+        let path = folder.path().join("a");
+        match rustix::fs::lsetxattr(path, name, &list, XattrFlags::empty()) {
             Err(Errno::OPNOTSUPP) => return eprintln!("SKIPPED: no access control lists here"),
             other => other.unwrap(),
         }
-        copy(
-            At::new(&dir, a),
-            &dir.xattrs(a).unwrap(),
-            &dir,
-            OsStr::new("b"),
-        )
-        .unwrap();
+        let held = dir.hold(a).unwrap();
+        copy(&held, &held.xattrs().unwrap(), &dir, OsStr::new("b")).unwrap();
         assert_eq!(dir.xattr(OsStr::new("b"), name).unwrap().unwrap(), list);
         let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().mode();
         assert_eq!(mode("a"), mode("b"));

@@ -63,6 +63,8 @@ pub struct Stat {
     pub accessed: (i64, i64),
     /// Last change of the contents, seconds and nanoseconds.
     pub modified: (i64, i64),
+    /// Last change of anything, which nobody can set, seconds and nanoseconds.
+    pub changed: (i64, i64),
 }
 
 /// Extended attributes.
@@ -148,24 +150,80 @@ impl Dir {
         Ok(File::from(file))
     }
 
+    /// Takes hold of an entry: whatever takes its name later, this is what is looked at and changed. Nothing
+    /// is opened, so that neither a pipe nor a device notices.
+    pub fn hold(&self, name: &OsStr) -> io::Result<Held> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let entry = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
+        Ok(Held(entry))
+    }
+
     /// Target of a symbolic link.
     pub fn link(&self, name: &OsStr) -> io::Result<OsString> {
         let target = rustix::fs::readlinkat(&self.0, name, Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
-    /// A path for calls that take no descriptor: extended attributes of an entry, link or not.
-    pub fn path(&self, name: &OsStr) -> PathBuf {
-        let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
-        path.push(name);
-        path
-    }
-
     /// Extended attributes of an entry; none where the file system has none.
     pub fn xattrs(&self, name: &OsStr) -> io::Result<Xattrs> {
-        let path = self.path(name);
+        self.hold(name)?.xattrs()
+    }
+
+    /// One extended attribute of an entry.
+    pub fn xattr(&self, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
+        match self.hold(name) {
+            Ok(entry) => xattr(&entry.path(), OsStr::new(attribute)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// An entry of any type that is held, not its name.
+#[derive(Debug)]
+pub struct Held(OwnedFd);
+
+impl Held {
+    /// One that was just made and opened.
+    pub fn of(file: OwnedFd) -> Held {
+        Held(file)
+    }
+
+    /// Its attributes now.
+    pub fn stat(&self) -> io::Result<Stat> {
+        Stat::from_raw(&rustix::fs::fstat(&self.0)?)
+    }
+
+    /// A path that leads to it, and no further when it is a link.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+
+    /// Opens it for reading; only a regular file is.
+    pub fn file(&self) -> io::Result<File> {
+        match self.stat()?.kind {
+            Kind::File => File::open(self.path()),
+            _ => Err(Errno::INVAL.into()),
+        }
+    }
+
+    /// Target of a symbolic link.
+    pub fn link(&self) -> io::Result<OsString> {
+        let target = rustix::fs::readlinkat(&self.0, "", Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()))
+    }
+
+    /// Extended attributes; none where the file system has none.
+    pub fn xattrs(&self) -> io::Result<Xattrs> {
+        let path = self.path();
         let mut list = vec![0u8; 64 << 10]; // the most that the kernel gives (XATTR_LIST_MAX)
-        let length = match rustix::fs::llistxattr(&path, &mut list[..]) {
+        let length = match rustix::fs::listxattr(&path, &mut list[..]) {
             Ok(length) => length,
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => 0,
             Err(error) => return Err(error.into()),
@@ -182,27 +240,23 @@ impl Dir {
         }
         Ok(found)
     }
-
-    /// One extended attribute of an entry.
-    pub fn xattr(&self, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
-        xattr(&self.path(name), OsStr::new(attribute))
-    }
 }
 
-impl AsFd for Dir {
+impl AsFd for Held {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
+/// An attribute of what is held behind a path of [`Held::path`].
 fn xattr(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
     let mut value = vec![0u8; 64 << 10]; // XATTR_SIZE_MAX
-    match rustix::fs::lgetxattr(path, name, &mut value[..]) {
+    match rustix::fs::getxattr(path, name, &mut value[..]) {
         Ok(length) => {
             value.truncate(length);
             Ok(Some(value))
         }
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOENT) => Ok(None),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -216,6 +270,12 @@ pub fn is_absent(error: &io::Error) -> bool {
 }
 
 impl Stat {
+    /// Whether nothing was done to an entry since: not to its contents, its attributes or its names.
+    pub fn is_unchanged(&self, now: &Stat) -> bool {
+        (self.id, self.size, self.modified, self.changed)
+            == (now.id, now.size, now.modified, now.changed)
+    }
+
     /// Whether this entry of a disk has the time of another one, as well as its file system can hold it:
     /// ext3, and ext4 with small inodes, know whole seconds only.
     pub fn has_time_of(&self, other: &Stat) -> bool {
@@ -249,6 +309,7 @@ impl Stat {
             used: (raw.st_blocks as u64).saturating_mul(512),
             accessed: (raw.st_atime as i64, raw.st_atime_nsec as i64),
             modified: (raw.st_mtime as i64, raw.st_mtime_nsec as i64),
+            changed: (raw.st_ctime as i64, raw.st_ctime_nsec as i64),
         })
     }
 }
@@ -280,5 +341,9 @@ mod tests {
         assert_eq!(a.stat(OsStr::new("none")).unwrap(), None);
         assert_eq!(a.names().unwrap(), ["b", "file", "out"]);
         assert!(a.xattrs(OsStr::new("file")).is_ok());
+        let held = a.hold(OsStr::new("file")).unwrap();
+        assert_eq!(held.stat().unwrap().kind, Kind::Symlink);
+        assert_eq!(held.link().unwrap(), "/etc/passwd");
+        assert!(held.file().is_err());
     }
 }

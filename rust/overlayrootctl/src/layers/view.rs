@@ -5,14 +5,16 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use overlayroot::mountinfo::{self, Mount};
 use rustix::fs::{Mode, OFlags, XattrFlags, CWD};
 use rustix::io::Errno;
-use rustix::mount::{mount_bind, mount_change, MountPropagationFlags};
+use rustix::mount::{mount_bind, mount_change, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{unshare_unsafe, UnshareFlags};
 
 use super::dir::Dir;
+use super::marks;
 use crate::error::{Error, Result};
-use crate::live::Layers;
+use crate::live::{self, Layers};
 
 /// The trees.
 #[derive(Debug)]
@@ -25,12 +27,15 @@ pub struct View {
     pub merged: Dir,
     /// Where the layers themselves are seen in the running system: no changes that anybody made.
     pub own: Vec<PathBuf>,
+    /// How the names of overlayfs's marks in the upper begin.
+    pub marks: &'static str,
     /// Folder of the RAM layer that is no part of the upper.
     ram: PathBuf,
 }
 
-/// Gives this process a mount table of its own, from which nothing comes back to the system's.
-pub fn unshare_mounts() -> Result<()> {
+/// Gives this process a mount table of its own, from which nothing comes back to the system's, and in which
+/// nothing is mounted on or in the layers: it would be read and written in their place.
+pub fn unshare_mounts(layers: &Layers) -> Result<()> {
     // SAFETY: a mount namespace takes no resource away from Rust's library.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
         .map_err(Error::system("make a mount namespace", "of this process"))
@@ -39,7 +44,55 @@ pub fn unshare_mounts() -> Result<()> {
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
-    .map_err(Error::system("make private", "/"))
+    .map_err(Error::system("make private", "/"))?;
+    let mounts = mountinfo::parse(&live::table()?);
+    for layer in [&layers.lower, &layers.ram] {
+        is_seen(&mounts, layer)?;
+    }
+    let inside = |mount: &&Mount| {
+        [&layers.lower, &layers.ram].into_iter().any(|layer| {
+            mount.target != layer.target && mountinfo::is_at_or_below(&mount.target, &layer.target)
+        })
+    };
+    // The last one first: it may be mounted on another one.
+    for mount in mounts.iter().rev().filter(inside) {
+        log::debug!("{} is passed over", mount.target);
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match rustix::mount::unmount(&*mount.target, flags) {
+            // Its mount point was deleted: no path leads there.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(Error::system("pass over", &mount.target)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the path of a layer still leads to it.
+fn is_seen(mounts: &[Mount], layer: &Mount) -> Result<()> {
+    let hidden = |why: String| {
+        Error::refused(
+            format!("{} is not seen: {why}", layer.target),
+            "unmount what is there",
+        )
+    };
+    let mut there = mounts.iter().filter(|m| m.target == layer.target);
+    let here = match (there.next(), there.next()) {
+        (Some(one), None) if (one.major, one.minor) == (layer.major, layer.minor) => one,
+        (Some(_), Some(over)) => {
+            return Err(hidden(format!(
+                "{} ({}) is mounted over it",
+                over.source, over.fstype
+            )))
+        }
+        _ => return Err(hidden("it is not mounted any more".to_owned())),
+    };
+    match mountinfo::cover(mounts, here) {
+        None => Ok(()),
+        Some(over) => Err(hidden(format!(
+            "{} ({}) is mounted at {}",
+            over.source, over.fstype, over.target
+        ))),
+    }
 }
 
 impl View {
@@ -52,13 +105,17 @@ impl View {
         let cover = Path::new(&layers.ram.target);
         mount_bind("/", cover).map_err(Error::system("bind / to", cover.display()))?;
         let merged = open(cover);
-        rustix::mount::unmount(cover, rustix::mount::UnmountFlags::DETACH)
+        rustix::mount::unmount(cover, UnmountFlags::DETACH)
             .map_err(Error::system("unmount", cover.display()))?;
         Ok(View {
             upper,
             lower,
             merged: merged?,
             own: vec![PathBuf::from(&layers.lower.target), cover.to_owned()],
+            marks: match layers.user_marks {
+                true => marks::USER,
+                false => marks::TRUSTED,
+            },
             ram: cover.to_owned(),
         })
     }
@@ -71,6 +128,7 @@ impl View {
             lower: Dir::open(lower).unwrap(),
             merged: Dir::open(merged).unwrap(),
             own: Vec::new(),
+            marks: marks::USER,
             ram: ram.to_owned(),
         }
     }
@@ -102,4 +160,32 @@ impl View {
 /// For `map_err` where a tree was being read.
 pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |cause| Error::system("read", path.display())(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_are_hidden_are_refused() {
+        let table = "21 1 0:20 / / rw - overlay overlay rw\n22 21 179:2 / /mnt/root-RO ro - ext4 /dev/a ro\n";
+        let layer = &mountinfo::parse(table)[1];
+        let refusal = |more: &str| {
+            let error = is_seen(&mountinfo::parse(&format!("{table}{more}")), layer).err();
+            error.map(|e| e.to_string())
+        };
+        assert_eq!(refusal(""), None);
+        assert_eq!(refusal("30 22 0:9 / /mnt/root-RO/x rw - tmpfs x rw"), None);
+        let over = refusal("30 22 0:9 / /mnt/root-RO rw - tmpfs x rw").unwrap();
+        assert!(
+            over.ends_with("/mnt/root-RO is not seen: x (tmpfs) is mounted over it"),
+            "{over}"
+        );
+        let above = refusal("30 21 8:1 / /mnt rw - vfat /dev/b rw").unwrap();
+        assert!(
+            above.ends_with("/dev/b (vfat) is mounted at /mnt"),
+            "{above}"
+        );
+        assert!(is_seen(&[], layer).is_err());
+    }
 }

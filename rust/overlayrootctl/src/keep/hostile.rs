@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: MIT
+//! Trees that are made to lead `commit` astray: whatever is in upper, lower and running system, and whatever
+//! takes its place meanwhile, nothing outside is changed, and no file is made of two.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use rustix::fs::{mknodat, FileType, Mode, RenameFlags, CWD};
+
+use super::planning::Plan;
+use super::writing;
+use crate::layers::dir::Dir;
+use crate::layers::view::View;
+
+const TREES: [&str; 3] = ["upper", "lower", "merged"];
+
+/// The trees, and what nothing may touch.
+struct Rig {
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let rig = Rig { folder };
+        for name in TREES.into_iter().chain(["ram", "outside"]) {
+            fs::create_dir(rig.at(name)).unwrap();
+        }
+        fs::create_dir(rig.at("outside/folder")).unwrap();
+        for name in ["secret", "folder/secret"] {
+            let path = rig.at("outside").join(name);
+            fs::write(&path, "secret").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        rig
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn view(&self) -> View {
+        let at = |name| self.at(name);
+        View::of(&at("upper"), &at("lower"), &at("merged"), &at("ram"))
+    }
+
+    /// Everything about what is outside, as text.
+    fn outside(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut todo = vec![self.at("outside")];
+        while let Some(path) = todo.pop() {
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let content = match meta.is_dir() {
+                true => {
+                    todo.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+                    Vec::new()
+                }
+                false => fs::read(&path).unwrap(),
+            };
+            let times = (meta.mtime(), meta.mtime_nsec());
+            found.push(format!(
+                "{path:?} {:o} {} {times:?} {content:?}",
+                meta.mode(),
+                meta.uid()
+            ));
+        }
+        found.sort();
+        found
+    }
+
+    /// Plans and writes all changes, as `commit --all` does. It may be refused, or stop.
+    fn commit(&self) -> crate::error::Result<()> {
+        let view = self.view();
+        let plan = Plan::make(&view, &[PathBuf::from("/")], true)?;
+        writing::write(&view, &view.lower, &plan)
+    }
+}
+
+/// An entry to put somewhere.
+#[derive(Clone, Debug)]
+struct Entry {
+    tree: usize,
+    place: Vec<usize>,
+    what: u8,
+    target: Vec<usize>,
+}
+
+fn name(number: usize) -> OsString {
+    match number {
+        0 => "etc".into(),
+        1 => "fstab".into(),
+        2 => "a\nb".into(),
+        3 => OsString::from_vec(b"\xff\x1b[31m".to_vec()),
+        4 => "x".repeat(255).into(),
+        5 => ".overlayroot".into(),
+        6 => "new".into(),
+        _ => "d".into(),
+    }
+}
+
+/// Makes it, unless something is in the way. Links lead out of the trees in every way.
+fn put(rig: &Rig, entry: &Entry) {
+    let mut path = rig.at(TREES[entry.tree]);
+    for (at, part) in entry.place.iter().enumerate() {
+        // What is made lies in the tree, behind no link.
+        if !path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            return;
+        }
+        path.push(name(*part));
+        if at + 1 < entry.place.len() {
+            let _ = fs::create_dir(&path); // or it is there
+        }
+    }
+    let outside = rig.at("outside");
+    if path.symlink_metadata().is_ok() {
+        return; // writing to a pipe would wait
+    }
+    let mut target = match entry.what & 1 {
+        0 => outside.clone(),
+        _ => PathBuf::from("../".repeat(entry.place.len())).join("outside"),
+    };
+    target.extend(
+        entry
+            .target
+            .iter()
+            .map(|n| ["folder", "secret", ".."][n % 3]),
+    );
+    // Whatever of this cannot be done here is not part of the tree.
+    let _ = match entry.what >> 1 & 7 {
+        0 => fs::create_dir(&path),
+        1 | 2 => symlink(&target, &path),
+        3 => fs::hard_link(outside.join("secret"), &path),
+        4 => mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).map_err(Into::into),
+        5 => mknodat(CWD, &path, FileType::CharacterDevice, Mode::RWXU, 0).map_err(Into::into),
+        6 => {
+            let redirect = target.as_os_str().as_encoded_bytes();
+            let flags = rustix::fs::XattrFlags::empty();
+            let marked = fs::create_dir(&path);
+            for (mark, value) in [("opaque", &b"y"[..]), ("redirect", redirect)] {
+                let mark = format!("user.overlay.{mark}");
+                let _ = rustix::fs::lsetxattr(&path, mark, value, flags); // a file system without them
+            }
+            marked
+        }
+        _ => fs::write(&path, [entry.what]),
+    };
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let places = proptest::collection::vec(0usize..8, 1..4);
+    let targets = proptest::collection::vec(0usize..3, 0..4);
+    let entry = (0usize..3, places, any::<u8>(), targets);
+    let entry = entry.prop_map(|(tree, place, what, target)| Entry {
+        tree,
+        place,
+        what,
+        target,
+    });
+    proptest::collection::vec(entry, 0..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn no_tree_leads_out(entries in entries()) {
+        let rig = Rig::new();
+        for entry in &entries {
+            put(&rig, entry);
+        }
+        let before = rig.outside();
+        // Refusals are right; what counts is what it did.
+        let _ = rig.commit();
+        let _ = rig.commit();
+        prop_assert_eq!(rig.outside(), before);
+    }
+}
+
+/// Does `change` over and over, on another thread, while `work` runs again and again.
+fn race(change: impl Fn() + Sync, mut work: impl FnMut()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                change();
+            }
+        });
+        let end = Instant::now() + Duration::from_millis(700);
+        while Instant::now() < end {
+            work();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+fn exchange(a: &Path, b: &Path) {
+    // Gone for a moment, or one of the names is busy: the next time it works.
+    let _ = rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
+}
+
+/// A directory that is committed changes places with a link to the outside, again and again.
+#[test]
+fn a_directory_that_becomes_a_link_meanwhile() {
+    let rig = Rig::new();
+    for tree in ["upper", "merged"] {
+        fs::create_dir_all(rig.at(tree).join("home/folder")).unwrap();
+        fs::write(rig.at(tree).join("home/folder/secret"), "mine").unwrap();
+        symlink(rig.at("outside/folder"), rig.at(tree).join("other")).unwrap();
+    }
+    let before = rig.outside();
+    let (folder, other) = (rig.at("merged/home/folder"), rig.at("merged/other"));
+    race(
+        || exchange(&folder, &other),
+        || {
+            let _ = rig.commit(); // an error as often as not
+            let copied = fs::read_to_string(rig.at("lower/home/folder/secret"));
+            let is_link = rig.at("lower/home/folder").symlink_metadata();
+            if !is_link.is_ok_and(|m| m.is_symlink()) {
+                assert!(
+                    copied.map_or(true, |text| text == "mine"),
+                    "read through a link"
+                );
+            }
+            let _ = fs::remove_dir_all(rig.at("lower/home")); // from the start again
+        },
+    );
+    assert_eq!(rig.outside(), before);
+}
+
+/// Two files of the same length and time take turns under one name: a copy is the one or the other, never
+/// the contents of the one with the owner, mode or attributes of the other.
+#[test]
+fn no_file_is_made_of_two() {
+    let rig = Rig::new();
+    for tree in ["upper", "merged"] {
+        for (name, mode) in [("one", 0o600), ("two", 0o4755)] {
+            let path = rig.at(tree).join(name);
+            fs::write(&path, name).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let file = fs::File::open(&path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+    }
+    let (one, two) = (rig.at("merged/one"), rig.at("merged/two"));
+    let view = rig.view();
+    let mut seen = [0, 0];
+    race(
+        || exchange(&one, &two),
+        || {
+            let held = view.merged.hold(std::ffi::OsStr::new("one")).unwrap();
+            let xattrs = held.xattrs().unwrap();
+            let to = std::ffi::OsStr::new("copy");
+            if crate::layers::copy::copy(&held, &xattrs, &view.lower, to).is_ok() {
+                let text = fs::read_to_string(rig.at("lower/copy")).unwrap();
+                let mode = fs::metadata(rig.at("lower/copy")).unwrap().mode() & 0o7777;
+                let expected = [("one", 0o600), ("two", 0o4755)];
+                let which = expected.iter().position(|e| *e == (&*text, mode));
+                seen[which.unwrap_or_else(|| panic!("{text} with mode {mode:o}"))] += 1;
+            }
+            let _ = fs::remove_file(rig.at("lower/copy")); // none, when it was renamed meanwhile
+        },
+    );
+    assert!(
+        seen[0] > 0 && seen[1] > 0,
+        "they did not take turns: {seen:?}"
+    );
+}
+
+/// Somebody puts a link or a second name of another file where a copy is being made, in a directory of his
+/// own: owner, mode and times go to what was made, not to what has its name.
+#[test]
+fn a_copy_whose_name_is_taken_meanwhile() {
+    let rig = Rig::new();
+    let source = rig.at("lower/file");
+    fs::write(&source, "original").unwrap();
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o4777)).unwrap();
+    fs::create_dir(rig.at("lower/dir")).unwrap();
+    fs::set_permissions(rig.at("lower/dir"), fs::Permissions::from_mode(0o777)).unwrap();
+    let before = rig.outside();
+    let (name, secret) = (rig.at("merged/copy"), rig.at("outside/secret"));
+    let (link, names) = (rig.at("ram/link"), rig.at("ram/second"));
+    symlink(&secret, &link).unwrap();
+    fs::hard_link(&secret, &names).unwrap();
+    let view = rig.view();
+    let to = std::ffi::OsStr::new("copy");
+    race(
+        || {
+            exchange(&name, &link);
+            exchange(&name, &names);
+        },
+        || {
+            for original in ["file", "dir"] {
+                let held = view.lower.hold(std::ffi::OsStr::new(original)).unwrap();
+                let xattrs = held.xattrs().unwrap();
+                // Errors are right: another one was faster.
+                let _ = crate::layers::copy::copy(&held, &xattrs, &view.merged, to);
+                if original == "dir" {
+                    let stat = held.stat().unwrap();
+                    let set = crate::layers::copy::copy_directory_attributes;
+                    let _ = set(&stat, &xattrs, &view.merged, to); // the same
+                }
+                let _ = crate::layers::copy::remove(&view.merged, to); // the same
+                if !link.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
+                    let _ = fs::remove_dir_all(&link).or_else(|_| fs::remove_file(&link));
+                    let _ = symlink(&secret, &link);
+                }
+            }
+        },
+    );
+    let changed = |lines: &[String]| -> Vec<String> {
+        let same = |line: &&String| !line.contains("\"outside\"");
+        lines.iter().filter(same).cloned().collect()
+    };
+    assert_eq!(changed(&rig.outside()), changed(&before));
+}
+
+/// Deeper than a path can be long, than files may be open at once, and than the stack is: that part is
+/// refused, others can be kept.
+#[test]
+fn deep_trees_are_refused() {
+    let rig = Rig::new();
+    fs::write(rig.at("upper/file"), "x").unwrap();
+    fs::write(rig.at("merged/file"), "x").unwrap();
+    for tree in ["upper", "merged"] {
+        let mut here = Dir::open(&rig.at(tree)).unwrap();
+        for _ in 0..2000 {
+            let name = std::ffi::OsStr::new("deep");
+            rustix::fs::mkdirat(&here, name, Mode::RWXU).unwrap();
+            here = here.dir(name).unwrap();
+        }
+    }
+    let error = rig.commit().unwrap_err().to_string();
+    assert!(
+        error.contains("/deep/deep/deep is more than 256 directories deep"),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(rig.at("lower")).unwrap().count(), 0);
+    let view = rig.view();
+    let plan = Plan::make(&view, &["/file".into()], false).unwrap();
+    writing::write(&view, &view.lower, &plan).unwrap();
+    assert!(rig.at("lower/file").exists());
+    for tree in TREES {
+        let top = Dir::open(&rig.at(tree)).unwrap();
+        flatten(&top);
+    }
+}
+
+/// Removes a deep chain of directories, which the test's own clean-up cannot.
+fn flatten(top: &Dir) {
+    let deep = std::ffi::OsStr::new("deep");
+    let spare = std::ffi::OsStr::new("spare");
+    while let Ok(first) = top.dir(deep) {
+        if first.dir(deep).is_ok() {
+            rustix::fs::renameat(&first, deep, top, spare).unwrap();
+        }
+        rustix::fs::unlinkat(top, deep, rustix::fs::AtFlags::REMOVEDIR).unwrap();
+        let _ = rustix::fs::renameat(top, spare, top, deep); // none at the end
+    }
+}
