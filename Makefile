@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl image kernel boot demo test campaign lint test-rust test-uml test-board test-writes test-layer clean distclean
+.PHONY: help setup init ctl image kernel boot demo test campaign lint test-rust test-uml test-board test-writes test-layer fuzz clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,8 +58,12 @@ campaign: ## N=1000 power cuts, at random moments and the worst ones, on top of 
 test-layer: ## the layer with BitBake itself: parses, expands, builds, boots (hours)
 	scripts/test-layer
 
+fuzz: ## hostile input for every parser, a minute each (scripts/fuzz --help)
+	scripts/host-packages rust fuzz
+	scripts/fuzz
+
 clean: ## remove what was built, keep downloads
-	rm -rf build/cargo build/cargo-ctl-* build/ctl build/init build/image build/demo build/board build/test
+	rm -rf build/cargo build/cargo-ctl-* build/ctl build/init build/image build/demo build/board build/test build/fuzz/cargo
 
 distclean: ## remove build/ altogether
 	rm -rf build

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| overlayroot_fuzz::config::run(data));
