@@ -4,6 +4,7 @@
 
 use overlayroot::cmdline::words;
 use overlayroot::config;
+use overlayroot::dm::Command;
 use overlayroot::errno::Errno;
 use overlayroot::settings::Settings;
 use overlayroot_sys::system::{Mount, Result, Stat, System};
@@ -288,6 +289,9 @@ impl System for Watched {
     }
     fn set_block_read_only(&mut self, device: &str, read_only: bool) -> Result<()> {
         self.0.set_block_read_only(device, read_only)
+    }
+    fn device_mapper(&mut self, command: Command, request: &mut [u8]) -> Result<()> {
+        self.0.device_mapper(command, request)
     }
     fn load_module(&mut self, path: &str, parameters: &str) -> Result<()> {
         self.is_plain(path);
