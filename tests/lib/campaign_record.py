@@ -22,7 +22,7 @@ class Record:
 
     def __init__(self, path: pathlib.Path, seed: int | None, about: dict[str, str]) -> None:
         """Goes on with the file, if there is one. `about` says what this run is made with."""
-        self.path, self.lock = path, threading.Lock()
+        self.path, self.lock = path, threading.RLock()
         data = json.loads(path.read_text()) if path.exists() else {}
         self.runs: list[dict] = data.get("runs", [])
         self.seed: int = data.get("seed") if data else random.randrange(1 << 32) if seed is None else seed
@@ -57,9 +57,10 @@ class Record:
     def by_kind(self) -> dict[str, collections.Counter[str]]:
         """Numbers by kind, of all runs."""
         total: dict[str, collections.Counter[str]] = {}
-        for kinds in (*(run["kinds"] for run in self.runs), self.kinds):
-            for kind, numbers in kinds.items():
-                total.setdefault(kind, collections.Counter()).update(numbers)
+        with self.lock:
+            for kinds in (*(run["kinds"] for run in self.runs), self.kinds):
+                for kind, numbers in kinds.items():
+                    total.setdefault(kind, collections.Counter()).update(numbers)
         return total
 
     def cuts(self, counts: Callable[[str], bool] = lambda _: True) -> int:

@@ -29,7 +29,7 @@ ON, OFF = f"{UENV}overlayfs=yes\n".encode(), f"{UENV}overlayfs=no\n".encode()
 FILES, LINES = 60, 1500
 COMMITTED = ("big", "small", "deep/er/file")
 
-# The root of an unprotected board is damaged by exactly this.
+# What a system may do to its root; an unprotected one is damaged by exactly this.
 INIT = """#!/bin/busybox sh
 export PATH=/bin NO_COLOR=1
 exec 3>/dev/ttyS0
