@@ -8,10 +8,13 @@ use crate::text::{self, Number};
 
 /// Smallest RAM layer that a userspace starts on, bytes.
 pub const SMALLEST: u64 = 4 << 20;
-/// Largest share of RAM that the layer may take, percent: the rest keeps the board alive when it is full.
-pub const LARGEST_PERCENT: u64 = 90;
-/// Memory that an inode takes, which no other use of it can have: on 32 and 64 bits, with its name.
-const MEMORY_OF_INODE: u64 = 1024;
+/// What a full layer leaves to kernel and programs: a quarter of RAM, and at least this many bytes. With less
+/// the kernel ends up without a process to kill (docs/settings.md has the measurement).
+const RESERVE: u64 = 24 << 20;
+/// Kernel memory that a file may take beside its pages, bytes.
+const BYTES_OF_INODE: u64 = 2048;
+/// Fewest inodes: for the layer's own directories and the first files of a system.
+const FEWEST_INODES: u64 = 64;
 /// Bytes of size for which one inode is allowed when no cap is given: a page of a small file.
 const BYTES_PER_INODE: u64 = 4096;
 
@@ -69,35 +72,27 @@ impl Size {
     }
 
     /// Bytes and inodes on a board with `mem_total` bytes of RAM, and a warning when the wish had to be bent
-    /// to something that a board can live with.
+    /// to something that a board can live with, also when the layer is full of small files.
     #[inline(never)]
     pub fn limits(&self, mem_total: u64) -> (Limits, Option<String>) {
         let wish = match self.amount {
             Amount::Percent(percent) => mem_total / 100 * percent,
             Amount::Bytes(bytes) => bytes,
         };
-        let most = (mem_total / 100 * LARGEST_PERCENT).max(SMALLEST);
-        // Whole pages, as tmpfs rounds.
-        let bytes = wish.clamp(SMALLEST, most) & !4095;
-        let warning = if wish > most {
-            Some(format!(
-                "ofs-size asks for {} bytes, {} % of RAM is the most: using {}",
-                Number(wish),
-                Number(LARGEST_PERCENT),
-                Number(bytes)
-            ))
-        } else if wish < SMALLEST {
-            Some(format!(
-                "ofs-size asks for {} bytes, too few to start on: using {}",
-                Number(wish),
-                Number(bytes)
-            ))
-        } else {
-            None
-        };
-        // A cap that is none is no reason for a warning: the report says what it came to.
-        let inodes = self.inodes.map_or(bytes / BYTES_PER_INODE, |asked| {
-            asked.min(most / MEMORY_OF_INODE)
+        let spared = mem_total.saturating_sub((mem_total / 4).max(RESERVE));
+        let both = spared.max(2 * SMALLEST);
+        // An eighth for inodes; whole pages, as tmpfs rounds.
+        let bytes = wish.min(both - both / 8).max(SMALLEST) & !4095;
+        let wished_inodes = self.inodes.unwrap_or(bytes / BYTES_PER_INODE);
+        let most_inodes = (both - bytes) / BYTES_OF_INODE;
+        let inodes = wished_inodes.min(most_inodes).max(FEWEST_INODES);
+        let bent = wish & !4095 != bytes || self.inodes.is_some_and(|wished| wished != inodes);
+        let warning = bent.then(|| {
+            format!(
+                "ofs-size is more or less than this board can live with: using {} bytes, {} inodes",
+                Number(bytes),
+                Number(inodes)
+            )
         });
         (Limits { bytes, inodes }, warning)
     }
@@ -176,18 +171,42 @@ mod tests {
             )
         );
         assert_eq!(
-            limits("64M,7", GIB).0,
+            limits("64M,700", GIB).0,
             Limits {
                 bytes: 64 << 20,
-                inodes: 7
+                inodes: 700
             }
         );
         let (clamped, warning) = limits("4G", GIB);
-        assert!(clamped.bytes <= GIB / 100 * 90 && warning.is_some());
+        assert!(clamped.bytes <= GIB / 3 * 2 && warning.is_some());
         let (raised, warning) = limits("1K", GIB);
         assert!(raised.bytes == SMALLEST && warning.is_some());
-        let (fewer, _) = limits("64M,99999999999", GIB);
-        assert_eq!(fewer.inodes, GIB / 100 * 90 / 1024);
+    }
+
+    #[test]
+    fn small_boards_keep_some_memory() {
+        let mib = |text: &str, ram: u64| Size::parse(text).unwrap().limits(ram << 20).0.bytes >> 20;
+        // The share that was asked for is had where that is not too much.
+        assert_eq!(mib("50", 1024), 511);
+        assert_eq!(mib("90", 1024), 672);
+        assert_eq!(mib("20", 64), 12);
+        assert_eq!(mib("50", 64), 31);
+        assert_eq!(mib("90", 64), 35);
+        assert_eq!(mib("90", 16), 7);
+    }
+
+    #[test]
+    fn inodes_are_livable() {
+        let limits = |text: &str| Size::parse(text).unwrap().limits(GIB);
+        let (few, warning) = limits("16M,1");
+        assert_eq!(few.inodes, FEWEST_INODES);
+        assert!(warning
+            .unwrap()
+            .ends_with(": using 16777216 bytes, 64 inodes"));
+        let (many, warning) = limits("16M,9999999g");
+        assert_eq!(many.inodes, (768 - 16) * (1 << 20) / BYTES_OF_INODE);
+        assert!(warning.is_some());
+        assert_eq!(limits("16M,100k").1, None);
     }
 
     proptest! {
@@ -196,7 +215,10 @@ mod tests {
             if let Some(size) = Size::parse(&text) {
                 let (limits, _) = size.limits(ram);
                 prop_assert!(limits.bytes >= SMALLEST);
-                prop_assert!(limits.inodes > 0);
+                prop_assert!(limits.inodes >= FEWEST_INODES);
+                // Full of files, it leaves what the kernel needs.
+                let full = limits.bytes + limits.inodes * BYTES_OF_INODE;
+                prop_assert!(full <= (ram - ram / 4).max(2 * SMALLEST));
             }
         }
     }

@@ -50,7 +50,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let (limits, beyond) = size.limits(ramlayer::total_ram()?);
     if let Some(beyond) = beyond {
         // It ends with what the init would take instead.
-        let beyond = beyond.split(": using ").next().unwrap_or_default();
+        let beyond = beyond.replace(": using ", ": the init would use ");
         return Err(Error::refused(beyond, "write a value within these limits"));
     }
     if matches.get_flag("now") {
