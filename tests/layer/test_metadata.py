@@ -73,6 +73,14 @@ def test_drift_of_the_variables_page_is_seen(tmp_path: pathlib.Path) -> None:
     assert run("variables-doc", "--check", "--output", page).returncode == 1
 
 
+def test_failure_modes_page_is_as_generated(tmp_path: pathlib.Path) -> None:
+    result = run("failure-modes-doc", "--check")
+    assert result.returncode == 0, result.stderr
+    page = tmp_path / "page.md"
+    page.write_text((bitbake.TOP / "docs/failure-modes.md").read_text().replace("restart", "go on", 1))
+    assert run("failure-modes-doc", "--check", "--output", page).returncode == 1
+
+
 def test_a_variable_without_doc_is_seen(tmp_path: pathlib.Path) -> None:
     (tmp_path / "classes").mkdir()
     (tmp_path / "classes/x.bbclass").write_text('OVERLAYROOT_X ??= "1"\n')

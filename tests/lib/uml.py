@@ -27,6 +27,7 @@ UUID = "6f76b1a7-0000-4c6f-8b5a-726f6f740001"
 INIT = """#!/bin/busybox sh
 export PATH=/bin
 busybox [ -e /proc/mounts ] || busybox mount -t proc proc /proc
+busybox [ -e /dev/ttyS0 ] || busybox mount -t devtmpfs dev /dev
 exec 3>/dev/ttyS0
 section() { echo "@@ $1" >&3; shift; "$@" >&3 2>&3; echo "@@." >&3; }
 section mounts busybox cat /proc/mounts
@@ -153,6 +154,14 @@ def module(name: str) -> pathlib.Path:
     return found[0]
 
 
+def compiled(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """A program of tests/lib for test systems: static, compiled once."""
+    program = folder / name
+    if not program.exists():
+        run("gcc", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, TOP / f"tests/lib/{name}.c")
+    return program
+
+
 def initramfs(
     path: pathlib.Path,
     *,
@@ -238,7 +247,12 @@ class Machine:
     def __init__(self, folder: pathlib.Path) -> None:
         """A machine whose files are in `folder`."""
         self.folder = folder
-        self.last: Boot | None = None
+        self.boots: list[Boot] = []
+
+    @property
+    def last(self) -> Boot | None:
+        """What the last boot left behind."""
+        return self.boots[-1] if self.boots else None
 
     def start(
         self,
@@ -311,12 +325,13 @@ class Machine:
                 if process.poll() is None:
                     os.killpg(process.pid, 9)
                     process.wait()
-                self.last = Boot(
+                boot = Boot(
                     console_file.read_text(errors="replace").replace("\r", ""),
                     parse_sections(serial_file.read_text(errors="replace")),
                     time.monotonic() - began,
                 )
-        return self.last
+                self.boots.append(boot)
+        return boot
 
     def plug_in(self, command: str) -> str:
         """Tells the running kernel to add a device (UML's mconsole, arch/um/include/shared/mconsole.h)."""

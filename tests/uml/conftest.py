@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 
 import ctlboard
+import failure_modes
 import pytest
 import uml
 
@@ -119,6 +120,20 @@ def ctl_disk(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def board(rig: Rig, ctl_disk: pathlib.Path) -> ctlboard.Board:
     """A fresh board with the tool."""
     return ctlboard.Board(rig, ctl_disk)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declares our mark."""
+    config.addinivalue_line("markers", "failure(row): a row of docs/failure-modes.md")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator:
+    """A test with a row of docs/failure-modes.md has to see what it says."""
+    result = yield
+    for row in failure_modes.rows(item):
+        failure_modes.check(row, item.funcargs["rig"].machine.boots)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

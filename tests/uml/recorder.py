@@ -107,10 +107,7 @@ def assert_no_write_request(record: Record) -> None:
 
 def dmlog(folder: pathlib.Path) -> pathlib.Path:
     """The program that makes the recording device."""
-    source, program = uml.TOP / "tests/lib/dmlog.c", folder / "dmlog"
-    if not program.exists():
-        uml.run("gcc", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, source)
-    return program
+    return uml.compiled(folder, "dmlog")
 
 
 def host_program(folder: pathlib.Path, name: str) -> None:

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 import uml
 from conftest import Rig, assert_degraded, assert_protected, assert_writable
+from failure_modes import failure
 
 
 def assert_named_as_by_blkid(boot: uml.Boot, disk: pathlib.Path) -> None:
@@ -60,6 +61,13 @@ def test_found_by_superblock(rig: Rig, fstype: str, modules: list[str], size: in
     assert_protected(boot, fstype=fstype)
 
 
+@failure(
+    "filesystem",
+    "overlayfs does not take it as a lower: vfat, say",
+    "DEGRADED: / is the plain read-only root (…, vfat): cannot mount overlay on /newroot: …: EINVAL",
+    "read-only",
+    "check `root=`; a root has ext4, squashfs, erofs, f2fs or btrfs",
+)
 def test_vfat_cannot_be_a_lower(rig: Rig) -> None:
     """Overlayfs refuses case-insensitive file systems: the board comes up read-only and says why."""
     disk = rig.root(fstype="vfat")
@@ -95,6 +103,14 @@ def test_positive_control(rig: Rig) -> None:
     assert uml.sha256(disk) != before
 
 
+@failure(
+    "settings",
+    "`overlayfs=no` on squashfs or erofs",
+    "DEGRADED: / is the plain read-only root (…): a squashfs root cannot be written; write a new image "
+    "instead",
+    "read-only",
+    "`overlayfs=yes`",
+)
 def test_format_that_is_never_writable(rig: Rig) -> None:
     disk = rig.root(fstype="squashfs")
     boot = rig.boot("root=/dev/ubda overlayfs=no", [disk], rig.initramfs(modules=["squashfs", "overlay"]))
@@ -103,6 +119,13 @@ def test_format_that_is_never_writable(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("line", ["rootfstype=ext3", "rootfstype=nonsense", "rootflags=rubbish"])
+@failure(
+    "settings",
+    "`rootfstype=` or `rootflags=` is wrong",
+    "warning: root could not be mounted as …; mounted as …",
+    "ram",
+    "correct it",
+)
 def test_wrong_type_or_flags_do_not_stop_the_board(rig: Rig, line: str) -> None:
     boot = rig.boot_unchanged(f"root=/dev/ubda {line}")
     assert_protected(boot)
@@ -114,6 +137,13 @@ def test_rootfstype_and_flags_are_used(rig: Rig) -> None:
     assert "commit=77" in boot.mounts["/mnt/root-RO"][2]
 
 
+@failure(
+    "device",
+    "the card is write-protected",
+    "",
+    "ram",
+    "none",
+)
 def test_write_protected_media(rig: Rig) -> None:
     disk = rig.root()
     boot = rig.boot("root=LABEL=ROOT", [f"r:{disk}"], script="echo x > /etc/new; cat /etc/new")
@@ -121,6 +151,13 @@ def test_write_protected_media(rig: Rig) -> None:
     assert boot.script == "x"
 
 
+@failure(
+    "device",
+    "the card is write-protected, and `overlayfs=no`",
+    "DEGRADED: / is the plain read-only root (…): cannot mount root on /newroot: …",
+    "read-only",
+    "take the protection off",
+)
 def test_writable_boot_from_write_protected_media(rig: Rig) -> None:
     boot = rig.boot("root=LABEL=ROOT overlayfs=no", [f"r:{rig.root()}"])
     assert boot.verdict.startswith("error: DEGRADED: / is the plain read-only root (/dev/ubda, ext4)")

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import uml
 from conftest import Rig, assert_degraded, assert_protected
+from failure_modes import failure
 
 WRITE = "echo new > /etc/new; sync; echo newer > /etc/new; sync"
 ORPHAN = "exec 4>/orphan; echo x >&4; rm -f /orphan; echo new > /etc/new; sync"
@@ -23,6 +24,13 @@ def dirty(rig: Rig, script: str = WRITE, **options) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("script", [WRITE, ORPHAN], ids=["journal", "orphan"])
+@failure(
+    "filesystem",
+    "the journal needs recovery: the plug was pulled during a writable boot",
+    "warning: …: …: the kernel repairs it now, which writes to the device once",
+    "ram",
+    "none",
+)
 def test_replay_once_then_no_write(rig: Rig, script: str) -> None:
     disk = dirty(rig, script)
     before = uml.sha256(disk)
@@ -41,6 +49,13 @@ def test_replay_once_then_no_write(rig: Rig, script: str) -> None:
 
 
 @pytest.mark.parametrize("script", [WRITE, ORPHAN], ids=["journal", "orphan"])
+@failure(
+    "filesystem",
+    "the same with `ofs-dirty=frozen`",
+    "warning: …: …; frozen: nothing is written, changes that only the journal holds are not seen",
+    "ram",
+    "one boot with `ofs-dirty=replay`",
+)
 def test_frozen_never_writes(rig: Rig, script: str) -> None:
     disk = dirty(rig, script)
     boot = rig.boot_unchanged(
@@ -57,6 +72,13 @@ def test_frozen_never_writes(rig: Rig, script: str) -> None:
     assert boot.script.splitlines()[-1] == "x"
 
 
+@failure(
+    "filesystem",
+    "the same with `ofs-dirty=refuse`",
+    "no root could be mounted: … and ofs-dirty=refuse; repair it, or boot with ofs-dirty=replay",
+    "restart",
+    "one boot with `ofs-dirty=replay`",
+)
 def test_refused(rig: Rig) -> None:
     disk = dirty(rig)
     before = uml.sha256(disk)
@@ -66,6 +88,13 @@ def test_refused(rig: Rig) -> None:
     assert uml.sha256(disk) == before
 
 
+@failure(
+    "filesystem",
+    "the same on a write-protected card",
+    "warning: …: …, but the device is read-only: mounted without the journal",
+    "ram",
+    "take the protection off for one boot",
+)
 def test_dirty_on_write_protected_media(rig: Rig) -> None:
     disk = dirty(rig)
     before = uml.sha256(disk)
@@ -89,6 +118,13 @@ def test_dirty_and_no_overlay(rig: Rig) -> None:
     assert_degraded(boot)
 
 
+@failure(
+    "filesystem",
+    "the kernel has recorded errors in the file system",
+    "warning: …: the file system has recorded errors; check it with fsck from another system",
+    "ram",
+    "`e2fsck -f` from another system",
+)
 def test_recorded_errors_are_reported(rig: Rig) -> None:
     disk = rig.root()
     uml.run("debugfs", "-w", "-R", "set_super_value state 2", disk)

@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 import uml
-from conftest import Rig, assert_degraded, assert_gave_up, assert_protected, assert_writable
+from conftest import Change, Rig, assert_degraded, assert_gave_up, assert_protected, assert_writable
+from failure_modes import failure
 
 
 def with_overlay(folder: pathlib.Path) -> None:
@@ -21,6 +22,15 @@ def without_init(folder: pathlib.Path) -> None:
     (folder / "sbin/init").unlink()
 
 
+@failure(
+    "kernel",
+    "overlayfs is not in the kernel",
+    "DEGRADED: / is the plain read-only root (…): cannot mount overlay on /newroot: …: ENODEV; the "
+    "kernel has no overlay file system: enable CONFIG_OVERLAY_FS (OVERLAYFS_FS on 3.10 kernels)",
+    "read-only",
+    "enable it, or put the module into the initramfs, or into `/lib/modules` of the root "
+    "([parameters](parameters.md#the-initramfs))",
+)
 def test_no_overlay_in_the_kernel(rig: Rig) -> None:
     """Plain read-only root; the device itself refuses what fstab may ask for."""
     script = "mount -o remount,rw / || echo refused; touch /x || echo read-only; blockdev --getro /dev/ubda"
@@ -41,12 +51,27 @@ def test_overlay_from_the_root_itself(rig: Rig) -> None:
     assert_protected(boot)
 
 
+@failure(
+    "settings",
+    "a mode cannot be reached, and `ofs-fail=reboot`",
+    "no root could be mounted: …; rebooting in … s",
+    "restart",
+    "what the message says",
+)
 def test_rebooting_instead_of_degrading(rig: Rig) -> None:
     initrd = rig.initramfs(modules=[])
     boot = rig.boot("root=/dev/ubda ofs-fail=reboot ofs-reboot-delay=1", initrd=initrd)
     assert_gave_up(boot, "enable CONFIG_OVERLAY_FS")
 
 
+@failure(
+    "system",
+    "no init is there",
+    "no root could be mounted: cannot find init in /newroot: …: ENOENT; no candidate is an executable "
+    "file: check init=",
+    "restart",
+    "correct `init=`, or `root=` if it names another partition; write the image again",
+)
 def test_missing_init(rig: Rig) -> None:
     disk = rig.root(change=without_init)
     before = uml.sha256(disk)
@@ -56,6 +81,13 @@ def test_missing_init(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("init", ["/nowhere", "/etc/fstab", "/etc"])
+@failure(
+    "system",
+    "`init=` names nothing, a directory, or a file without execute permission",
+    "warning: init=… is no executable file; starting /sbin/init",
+    "ram",
+    "correct `init=`",
+)
 def test_bad_init_falls_back(rig: Rig, init: str) -> None:
     boot = rig.boot_unchanged(f"root=/dev/ubda init={init}")
     assert_protected(boot)
@@ -64,6 +96,13 @@ def test_bad_init_falls_back(rig: Rig, init: str) -> None:
     )
 
 
+@failure(
+    "system",
+    "`init=` is a file that is no program for this board",
+    "error: cannot start …: ENOEXEC",
+    "ram",
+    "correct `init=`; the next of the list is started",
+)
 def test_init_that_cannot_be_executed(rig: Rig) -> None:
     """A file that looks like a program and is none: the kernel's list goes on."""
 
@@ -103,6 +142,14 @@ def test_init_by_symbolic_link(rig: Rig) -> None:
     assert_protected(rig.boot_unchanged("root=/dev/ubda", rig.root(change=merge)))
 
 
+@failure(
+    "system",
+    "init is a link that never ends",
+    "no root could be mounted: cannot find init in /newroot: …: ELOOP; no candidate is an executable "
+    "file: check init=",
+    "restart",
+    "write the image again",
+)
 def test_link_that_never_ends(rig: Rig) -> None:
     def loop(folder: pathlib.Path) -> None:
         (folder / "sbin/init").unlink()
@@ -110,6 +157,75 @@ def test_link_that_never_ends(rig: Rig) -> None:
 
     boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [rig.root(change=loop)])
     assert_gave_up(boot, "check init=")
+
+
+def script_without_interpreter(folder: pathlib.Path) -> None:
+    """The only init is a script for a shell that is not there."""
+    (folder / "sbin/init").write_text("#!/bin/nowhere\n")
+
+
+def rubbish_as_init(folder: pathlib.Path) -> None:
+    """The only init is no program."""
+    (folder / "sbin/init").write_bytes(b"\x7fELF\0\0")
+
+
+def without_execute_permission(folder: pathlib.Path) -> None:
+    """The only init may not be executed."""
+    (folder / "sbin/init").chmod(0o644)
+
+
+def directory_as_init(folder: pathlib.Path) -> None:
+    """The only init is a directory."""
+    (folder / "sbin/init").unlink()
+    (folder / "sbin/init").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(
+            script_without_interpreter,
+            "no init could be started: ENOENT",
+            marks=failure(
+                "system",
+                "the loader or the interpreter of init is not there",
+                "no root could be mounted: no init could be started: ENOENT",
+                "restart",
+                "write the image again: the file is there, what it needs is not",
+            ),
+        ),
+        pytest.param(
+            rubbish_as_init,
+            "no init could be started: ENOEXEC",
+            marks=failure(
+                "system",
+                "init is no program, or one for another processor, and there is no other",
+                "no root could be mounted: no init could be started: ENOEXEC",
+                "restart",
+                "write the image again",
+            ),
+        ),
+        pytest.param(
+            without_execute_permission,
+            "check init=",
+            marks=failure(
+                "system",
+                "init has no execute permission, or is a directory, and there is no other",
+                "no root could be mounted: cannot find init in /newroot: …: EACCES; "
+                "no candidate is an executable file: check init=",
+                "restart",
+                "write the image again",
+            ),
+        ),
+        (directory_as_init, "check init="),
+    ],
+)
+def test_no_init_that_can_be_executed(rig: Rig, change: Change, reason: str) -> None:
+    disk = rig.root(change=change)
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk])
+    assert_gave_up(boot, reason)
+    assert uml.sha256(disk) == before
 
 
 # --- Kernel modules that the initramfs carries.
@@ -125,6 +241,14 @@ def test_modules_are_loaded_in_order(rig: Rig) -> None:
     assert loaded == ["load /lib/modules/dm-mod.ko", "load /lib/modules/overlay.ko"]
 
 
+@failure(
+    "kernel",
+    "a module of `overlayroot.modules` is not there or does not fit the kernel",
+    "warning: cannot load …, continuing: ENOEXEC",
+    "ram",
+    "build the initramfs with the modules of this kernel; without overlay or the driver of the root the "
+    "rows for those apply",
+)
 def test_bad_module_is_reported(rig: Rig) -> None:
     bad = rig.folder / "bad.ko"
     bad.write_bytes(b"no module at all")

@@ -5,6 +5,7 @@ import random
 
 import pytest
 from conftest import Rig, assert_protected, assert_writable
+from failure_modes import failure
 
 MIB = 1 << 20
 
@@ -41,6 +42,13 @@ def test_bytes(rig: Rig, size: str, expected: int | None) -> None:
         assert boot.report["upper"]["size_bytes"] == expected
 
 
+@failure(
+    "settings",
+    "`ofs-size` is more than the board can spare, or too few bytes or inodes to start on",
+    "warning: ofs-size is more or less than this board can live with: using … bytes, … inodes",
+    "ram",
+    "write another; what is used then is in the message",
+)
 def test_more_than_there_is(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=/dev/ubda ofs-size=64G")
     assert_protected(boot)
@@ -48,6 +56,14 @@ def test_more_than_there_is(rig: Rig) -> None:
     assert boot.report["warnings"]
 
 
+@failure(
+    "running",
+    "the RAM layer is full",
+    "No space left on device",
+    "ram",
+    "remove files, `overlayrootctl size --now`, `revert`, or restart "
+    "([more](settings.md#when-the-ram-layer-is-full))",
+)
 def test_full_upper(rig: Rig) -> None:
     """A full RAM layer is an error for who writes, and for nobody else."""
     script = """
@@ -75,6 +91,13 @@ def test_inode_cap(rig: Rig) -> None:
      "ofs-size=99999999999999999999", "ofs-dirty=yes", "ofs-fail=never", "ofs-fail=shell", "ofs-wait=0",
      "overlayfs=", "overlayfs=maybe", "overlayfs=NO?", "ofs-sise=3"],
 )  # fmt: skip
+@failure(
+    "settings",
+    "a value that cannot be used",
+    "warning: …",
+    "ram",
+    "correct it; the value from the place before is in force",
+)
 def test_bad_value_is_reported_and_protects(rig: Rig, bad: str) -> None:
     boot = rig.boot_unchanged(f"root=/dev/ubda {bad}", script="echo fine")
     assert_protected(boot)

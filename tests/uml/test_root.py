@@ -4,6 +4,7 @@
 import pytest
 import uml
 from conftest import Rig, assert_gave_up, assert_protected
+from failure_modes import failure
 
 GPT = """label: gpt
 label-id: 11111111-2222-3333-4444-555555555555
@@ -84,6 +85,13 @@ def test_second_disk(rig: Rig) -> None:
     assert_protected(boot, "/dev/ubdb")
 
 
+@failure(
+    "device",
+    "two devices have the label, or the UUID",
+    "warning: LABEL=ROOT is on … and on …: using the first; make it unique",
+    "ram",
+    "`PARTUUID=`, or another label",
+)
 def test_ambiguous_label(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=LABEL=ROOT", more=[rig.root("twin.img")])
     assert_protected(boot)
@@ -99,6 +107,13 @@ def test_root_from_configuration(rig: Rig) -> None:
     assert {"name": "root", "value": "LABEL=ROOT", "origin": "overlayroot.conf"} in boot.report["settings"]
 
 
+@failure(
+    "device",
+    "the root device comes late",
+    "waiting for …, at most … s",
+    "ram",
+    "none; `ofs-wait=` for slower ones",
+)
 def test_device_that_comes_late(rig: Rig) -> None:
     """A uevent ends the wait: no polling, and not the whole deadline."""
     late = rig.root()
@@ -119,9 +134,31 @@ def test_device_that_comes_late(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("root=LABEL=NOWHERE ofs-wait=1", "device LABEL=NOWHERE absent after 1 s (there are: ubda)"),
+        pytest.param(
+            "root=LABEL=NOWHERE ofs-wait=1",
+            "device LABEL=NOWHERE absent after 1 s (there are: ubda)",
+            marks=failure(
+                "device",
+                "the root device does not come",
+                "no root could be mounted: device … absent after … s (there are: …); check root=, or "
+                "raise ofs-wait=",
+                "restart",
+                "correct `root=`; put the driver into the kernel or the initramfs",
+            ),
+        ),
         ("root=/dev/mmcblk0p2 rootwait=1", "device /dev/mmcblk0p2 absent after 1 s (there are: ubda)"),
-        ("root= ofs-wait=1", "no root device is named: add root="),
+        pytest.param(
+            "root= ofs-wait=1",
+            "no root device is named: add root=",
+            marks=failure(
+                "device",
+                "no root device is named, or by a word that cannot be used",
+                "no root could be mounted: no root device is named: add root= to the command line or to "
+                "overlayroot.conf",
+                "restart",
+                "add `root=`",
+            ),
+        ),
         ("root=what ofs-wait=1", "no root device is named: add root="),
     ],
 )
@@ -129,11 +166,26 @@ def test_missing_root(rig: Rig, line: str, reason: str) -> None:
     assert_gave_up(rig.boot(f"{line} ofs-reboot-delay=1"), reason)
 
 
+@failure(
+    "device",
+    "no block device at all",
+    "no root could be mounted: device … absent after … s (there is no block device at all: is the driver "
+    "loaded?); check root=, or raise ofs-wait=",
+    "restart",
+    "put the driver into the kernel, or its modules into the initramfs, in order",
+)
 def test_no_block_device_at_all(rig: Rig) -> None:
     boot = rig.boot("root=LABEL=ROOT ofs-wait=1 ofs-reboot-delay=1", [])
     assert_gave_up(boot, "there is no block device at all: is the driver loaded?")
 
 
+@failure(
+    "filesystem",
+    "the root has no file system that the kernel knows",
+    "no root could be mounted: cannot mount root on /newroot: …",
+    "restart",
+    "check `root=`; write the image again",
+)
 def test_root_without_file_system(rig: Rig) -> None:
     disk = rig.folder / "zero.img"
     disk.write_bytes(bytes(8 << 20))
@@ -142,6 +194,14 @@ def test_root_without_file_system(rig: Rig) -> None:
     assert disk.read_bytes() == bytes(8 << 20)
 
 
+@failure(
+    "filesystem",
+    "the superblock is damaged",
+    "no root could be mounted: cannot mount root on …; check rootfstype= and rootflags=, or repair the "
+    "file system",
+    "restart",
+    "`e2fsck` from another system; write the image again",
+)
 def test_damaged_superblock(rig: Rig) -> None:
     disk = rig.root()
     with disk.open("r+b") as file:

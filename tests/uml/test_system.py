@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The system that was booted: its mounts, its fstab, its memory; odd roots and odd surroundings."""
 
+import os
 import pathlib
 
 import pytest
 from conftest import Change, Rig, assert_protected, assert_writable
+from failure_modes import failure
 
 
 def test_mounts_are_those_of_a_normal_boot(rig: Rig) -> None:
@@ -62,12 +64,26 @@ def test_fstab(rig: Rig) -> None:
     assert boot.script.startswith("# the original\nLABEL=ROOT / ext4")
 
 
+@failure(
+    "system",
+    "no `/etc/fstab`",
+    "",
+    "ram",
+    "none",
+)
 def test_fstab_absent(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=fstab_as(None)))
     assert_protected(boot)
     assert "/mnt/root-RO ext4 ro,noauto" in boot.sections["fstab"]
 
 
+@failure(
+    "system",
+    "`/etc/fstab` of a megabyte",
+    "",
+    "ram",
+    "none",
+)
 def test_fstab_of_one_megabyte(rig: Rig) -> None:
     text = "".join(f"tmpfs /tmp/{i} tmpfs noauto 0 0\n" for i in range(32000))
     boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=fstab_as(text)))
@@ -85,6 +101,13 @@ def test_fstab_that_is_a_link(rig: Rig) -> None:
     assert boot.sections["fstab"].startswith("# overlayroot: this copy")
 
 
+@failure(
+    "system",
+    "`/etc/fstab` is a directory, or a pipe",
+    "warning: cannot write /newroot/etc/fstab, continuing: EINVAL",
+    "ram",
+    "make it a file: the original entries are in force, swap among them",
+)
 def test_fstab_that_is_no_file(rig: Rig) -> None:
     def folder_instead(folder: pathlib.Path) -> None:
         (folder / "etc/fstab").unlink()
@@ -95,13 +118,72 @@ def test_fstab_that_is_no_file(rig: Rig) -> None:
     assert any("fstab" in warning for warning in boot.report["warnings"])
 
 
+def test_fstab_that_is_a_pipe(rig: Rig) -> None:
+    """Reading one would wait for ever."""
+
+    def pipe(folder: pathlib.Path) -> None:
+        (folder / "etc/fstab").unlink()
+        os.mkfifo(folder / "etc/fstab")
+        # The test system shows its fstab.
+        init = folder / "sbin/init"
+        init.write_text(init.read_text().replace("cat /etc/fstab", "true"))
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=pipe))
+    assert_protected(boot)
+    assert "cannot write /newroot/etc/fstab, continuing: EINVAL" in boot.report["warnings"]
+
+
+@failure(
+    "system",
+    "`/etc/fstab` is a link that never ends, or larger than 2 MiB",
+    "warning: cannot write /newroot/etc/fstab, continuing: ELOOP",
+    "ram",
+    "make it a file of a sensible size",
+)
+def test_fstab_that_never_ends(rig: Rig) -> None:
+    def loop(folder: pathlib.Path) -> None:
+        (folder / "etc/fstab").unlink()
+        (folder / "etc/fstab").symlink_to("fstab")
+
+    assert_protected(rig.boot_unchanged("root=/dev/ubda", rig.root(change=loop)))
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=fstab_as("# long\n" * 300000)))
+    assert_protected(boot)
+    assert "cannot write /newroot/etc/fstab, continuing: EFBIG" in boot.report["warnings"]
+
+
+@pytest.mark.parametrize("target", ["usr/etc", "/usr/etc", "../../../usr/etc", "/../usr/etc"])
+@failure(
+    "system",
+    "`/etc` is a link, absolute, relative, or by `..` out of the root",
+    "",
+    "ram",
+    "none: it is followed within the root",
+)
+def test_etc_is_a_link(rig: Rig, target: str) -> None:
+    def link(folder: pathlib.Path) -> None:
+        (folder / "usr").mkdir()
+        (folder / "etc").rename(folder / "usr/etc")
+        (folder / "etc").symlink_to(target)
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=link))
+    assert_protected(boot)
+    assert boot.sections["fstab"].startswith("# overlayroot: this copy")
+
+
 def test_fstab_of_a_writable_boot_is_the_original(rig: Rig) -> None:
     boot = rig.boot("root=/dev/ubda overlayfs=no")
     assert_writable(boot)
     assert boot.sections["fstab"].startswith("# the original\nLABEL=ROOT / ext4")
 
 
-@pytest.mark.parametrize("target", ["/tmp", "/home/mnt", "tmp", "/nowhere"])
+@pytest.mark.parametrize("target", ["/tmp", "/home/mnt", "tmp", "/nowhere", "../../home/mnt", "/../tmp"])
+@failure(
+    "system",
+    "`/mnt` is a link, absolute or relative, also to what is not there",
+    "",
+    "ram",
+    "none: it is followed within the root",
+)
 def test_mnt_is_a_link(rig: Rig, target: str) -> None:
     """Mount points below a link are made where the link points to in the new root."""
 
@@ -115,6 +197,38 @@ def test_mnt_is_a_link(rig: Rig, target: str) -> None:
     assert boot.script == "/mnt/root-RO/etc/keep"
 
 
+@failure(
+    "system",
+    "`/mnt` is a file, or a link that never ends",
+    "warning: cannot move /mnt/root-RW to /newroot/mnt/root-RW, continuing: …",
+    "ram",
+    "make it a directory; the report is in `/run/overlayroot`, the real root is mounted and cannot be "
+    "reached",
+)
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_mnt_cannot_be_used(rig: Rig, kind: str) -> None:
+    """The layers work from where nobody sees them."""
+
+    def change(folder: pathlib.Path) -> None:
+        (folder / "mnt").rmdir()
+        if kind == "file":
+            (folder / "mnt").touch()
+        else:
+            (folder / "mnt").symlink_to("mnt")
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=change))
+    assert boot.report["reached"] == "ram" and boot.mounts["/"][1] == "overlay"
+    assert boot.script == "x"
+    assert "/mnt/root-RW" not in boot.mounts and "/run" in boot.mounts
+
+
+@failure(
+    "system",
+    "no `/mnt`, also on a format that cannot be written",
+    "",
+    "ram",
+    "none: it is made in RAM",
+)
 def test_no_mnt_at_all(rig: Rig) -> None:
     def remove(folder: pathlib.Path) -> None:
         (folder / "mnt").rmdir()
@@ -124,6 +238,13 @@ def test_no_mnt_at_all(rig: Rig) -> None:
     assert_protected(rig.boot_unchanged("root=/dev/ubda", disk, initrd=initrd), fstype="squashfs")
 
 
+@failure(
+    "system",
+    "no `/proc`, `/sys` or `/dev`",
+    "",
+    "ram",
+    "none: they are made in RAM",
+)
 def test_no_api_mount_points(rig: Rig) -> None:
     """A root without /proc, /sys and /dev: they are made in RAM."""
 
@@ -136,7 +257,23 @@ def test_no_api_mount_points(rig: Rig) -> None:
     assert {"/proc", "/sys", "/dev"} <= set(boot.mounts)
 
 
-@pytest.mark.parametrize("line", ["console=ttyS5", "console=null", "console=ttynull"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "console=ttyS5",
+        pytest.param(
+            "console=null",
+            marks=failure(
+                "kernel",
+                "no console",
+                "warning: /dev/console cannot be opened, continuing: …",
+                "ram",
+                "`console=`; the kernel log and the report have what it would show",
+            ),
+        ),
+        "console=ttynull",
+    ],
+)
 def test_no_console(rig: Rig, line: str) -> None:
     boot = rig.boot_unchanged(f"root=/dev/ubda {line}")
     assert boot.report["reached"] == "ram"

@@ -8,7 +8,7 @@ use overlayroot::device::DeviceSpec;
 use overlayroot::facts::Facts;
 use overlayroot::plan::{plan, Mode};
 use overlayroot::settings::{DirtyPolicy, Origin, Settings};
-use overlayroot::size::{LARGEST_PERCENT, SMALLEST};
+use overlayroot::size::SMALLEST;
 use overlayroot::step::Step;
 use overlayroot::superblock::State;
 
@@ -51,15 +51,14 @@ pub fn check(settings: &Settings, entries: &[Entry], words: &[Word]) {
     }
     for memory in [0, 1 << 20, 64 << 20, 1 << 30, 1 << 40, u64::MAX] {
         let (limits, warning) = settings.size.limits(memory);
-        let most = (memory / 100 * LARGEST_PERCENT).max(SMALLEST);
+        // A quarter is left to the board, also when each file takes 2 KiB of memory beside its pages.
+        let most = (memory / 4 * 3 + 3).max(2 * SMALLEST);
         assert!(
-            (SMALLEST..=most).contains(&limits.bytes),
+            limits.bytes >= SMALLEST && limits.inodes > 0 && limits.bytes % 4096 == 0,
             "{limits:?} of {memory}"
         );
-        assert!(limits.bytes % 4096 == 0);
-        // An inode takes about a KiB of memory that nothing else can have.
         assert!(
-            (1..=most / 1024).contains(&limits.inodes),
+            limits.bytes + limits.inodes * 2048 <= most,
             "{limits:?} of {memory}"
         );
         assert!(warning.map_or(true, |text| text.len() < 300));

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""A root device that cannot be read in places, that dies, or that holds something else than it should."""
+
+import pathlib
+import random
+import struct
+
+import failing
+import pytest
+import uml
+from conftest import Rig, assert_gave_up, assert_protected
+from failure_modes import failure
+
+LINE = "root=/dev/dm-0 ofs-reboot-delay=1"
+
+
+def sectors(disk: pathlib.Path, path: str) -> tuple[int, int]:
+    """Where the contents of a file or a directory are on an ext4 disk with blocks of 1 KiB."""
+    blocks = uml.run("debugfs", "-R", f"blocks {path}", disk).split()
+    return int(blocks[0]) * 2, len(blocks) * 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        pytest.param(
+            (0, 8),
+            "cannot mount root on /newroot",
+            marks=failure(
+                "filesystem",
+                "the superblock cannot be read",
+                "no root could be mounted: cannot mount root on /newroot: …",
+                "restart",
+                "another card",
+            ),
+        ),
+        pytest.param(
+            (4, 2),
+            "cannot mount root on /newroot",
+            marks=failure(
+                "filesystem",
+                "blocks that mounting needs cannot be read",
+                "no root could be mounted: cannot mount root on /newroot: …; "
+                "check rootfstype= and rootflags=, or repair the file system",
+                "restart",
+                "another card",
+            ),
+        ),
+    ],
+    ids=["superblock", "descriptors"],
+)
+def test_unreadable_when_it_is_mounted(rig: Rig, bad: tuple[int, int], reason: str) -> None:
+    disk = rig.root()
+    before = uml.sha256(disk)
+    boot = rig.boot(LINE, [disk], failing.mapped(rig, failing.table(disk, bad)))
+    assert_gave_up(boot, reason)
+    assert uml.sha256(disk) == before
+
+
+@failure(
+    "running",
+    "blocks of a file cannot be read",
+    "cat: read error: Input/output error",
+    "ram",
+    "another card; everything else goes on",
+)
+def test_unreadable_file(rig: Rig) -> None:
+    disk = rig.root()
+    initrd = failing.mapped(rig, failing.table(disk, sectors(disk, "/etc/keep")))
+    script = "cat /etc/keep; echo new > /etc/keep; cat /etc/keep; echo x > /etc/new; cat /etc/new"
+    boot = rig.boot_unchanged(LINE, disk, initrd=initrd, script=script)
+    assert_protected(boot, "/dev/dm-0")
+    assert boot.script.splitlines()[-2:] == ["new", "x"]
+
+
+@failure(
+    "running",
+    "the card dies, or is pulled out",
+    "Input/output error",
+    "ram",
+    "what is in RAM goes on, what has to be read fails; when the card is back, a restart",
+)
+def test_device_that_dies(rig: Rig) -> None:
+    """What is in RAM works on; the init does not die; the device comes back, and so does the rest."""
+    disk = rig.root(change=with_dmtable(rig))
+    dead = f'"0 {disk.stat().st_size // 512} error"'
+    script = f"""cp /bin/busybox /bin/dmtable /tmp; PATH=/tmp; b=/tmp/busybox
+    $b sync; echo 3 > /proc/sys/vm/drop_caches
+    dmtable {dead}
+    $b cat /etc/keep
+    echo x > /tmp/new; $b cat /tmp/new
+    $b ps -o pid,comm | $b grep -c " 1 init"
+    dmtable {" ".join(failing.table(disk))}
+    $b cat /etc/keep"""
+    boot = rig.boot_unchanged(LINE, disk, initrd=failing.mapped(rig, failing.table(disk)), script=script)
+    assert_protected(boot, "/dev/dm-0")
+    lines = boot.script.splitlines()
+    assert lines[-3:] == ["x", "1", "original"]
+    assert_protected(rig.boot_unchanged("root=/dev/ubda", disk))
+
+
+def with_dmtable(rig: Rig):
+    """A root that can change its own device."""
+
+    def change(folder: pathlib.Path) -> None:
+        (folder / "bin/dmtable").write_bytes(uml.compiled(rig.cache, "dmtable").read_bytes())
+        (folder / "bin/dmtable").chmod(0o755)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        pytest.param(
+            "ofs-lock=no",
+            marks=failure(
+                "running",
+                "a directory of an ext4 root is damaged",
+                "EXT4-fs error (device …)",
+                "ram",
+                "write the image again. The kernel notes the error in the superblock, although the root "
+                "is mounted read-only; with `ofs-lock=yes` it cannot",
+            ),
+        ),
+        "ofs-lock=yes",
+    ],
+)
+def test_damaged_directory(rig: Rig, lock: str) -> None:
+    def change(folder: pathlib.Path) -> None:
+        (folder / "etc/conf.d").mkdir()
+        (folder / "etc/conf.d/a").write_text("a\n")
+
+    disk = rig.root(change=change)
+    start, count = sectors(disk, "/etc/conf.d")
+    with disk.open("r+b") as file:
+        file.seek(start * 512)
+        file.write(b"\xff" * (count * 512))
+    before = disk.read_bytes()
+    script = "ls /etc/conf.d; sync; sleep 1; echo x > /etc/new; cat /etc/new"
+    boot = rig.boot(f"root=/dev/ubda {lock}", [disk], script=script)
+    assert_protected(boot)
+    assert "EXT4-fs error" in boot.console and boot.script.endswith("x")
+    after = disk.read_bytes()
+    # All but the superblock, which has 1 KiB from 1 KiB on.
+    assert after[:1024] + after[2048:] == before[:1024] + before[2048:]
+    assert (after == before) == (lock == "ofs-lock=yes")
+
+
+# Fields of struct ext4_super_block: offset, and a value that cannot be right.
+FIELDS = {
+    "blocks": (4, 0xFFFFFFFF),
+    "first_data_block": (20, 0xFFFFFFF0),
+    "log_block_size": (24, 99),
+    "blocks_per_group": (32, 0),
+    "inodes_per_group": (40, 0xFFFFFFFF),
+    "rev_level": (76, 0xFFFF),
+    "inode_size": (88, 0xFFF3),
+    "incompatible": (96, 0xFFFFFFFB),
+    "read_only_compatible": (100, 0xFFFFFFFF),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_wrong_field_in_the_superblock(rig: Rig, field: str) -> None:
+    """Not caught by a checksum: the kernel, or our own reader, has to see it."""
+    disk = rig.root(options=["-O", "^metadata_csum"])
+    offset, value = FIELDS[field]
+    with disk.open("r+b") as file:
+        file.seek(1024 + offset)
+        file.write(struct.pack("<I", value))
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk])
+    assert "Kernel panic" not in boot.console
+    assert uml.sha256(disk) == before
+    if boot.sections:
+        assert boot.report["protected"] is True
+    else:
+        assert_gave_up(boot, "cannot mount root")
+
+
+@failure(
+    "filesystem",
+    "the superblock is garbage; a backup of it is not",
+    "no root could be mounted: cannot mount root on /newroot: …",
+    "restart",
+    "`e2fsck -b 8193` (or 32768) from another system; write the image again",
+)
+def test_garbage_with_a_good_backup(rig: Rig) -> None:
+    disk = rig.root()
+    with disk.open("r+b") as file:
+        file.seek(1024)
+        file.write(random.Random(1).randbytes(1024))
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk])
+    assert_gave_up(boot, "cannot mount root")
+    assert uml.sha256(disk) == before
+    # The remedy.
+    uml.run("sh", "-c", f"e2fsck -y -b 8193 {disk} >/dev/null; test $? -lt 4")
+    assert_protected(rig.boot("root=/dev/ubda", [disk]))
+
+
+@failure(
+    "filesystem",
+    "the partition is something else: swap, say",
+    "no root could be mounted: cannot mount root on /newroot: …",
+    "restart",
+    "check `root=`",
+)
+def test_swap(rig: Rig) -> None:
+    disk = rig.folder / "swap.img"
+    disk.write_bytes(bytes(8 << 20))
+    uml.run("/sbin/mkswap", disk)
+    before = uml.sha256(disk)
+    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk])
+    assert_gave_up(boot, "cannot mount root")
+    assert uml.sha256(disk) == before
+
+
+@failure("filesystem", "the root has no free block", "", "ram", "none")
+def test_full_disk(rig: Rig) -> None:
+    disk, filler = rig.root(), rig.folder / "filler"
+    filler.write_bytes(b"x" * disk.stat().st_size)
+    uml.run("debugfs", "-w", "-R", f"write {filler} filler", disk)
+    assert "Free blocks:              0\n" in uml.run("dumpe2fs", "-h", disk)
+    assert_protected(rig.boot_unchanged("root=/dev/ubda", disk))
+    # Protection off: the report is in RAM, and the boot goes on.
+    boot = rig.boot("root=/dev/ubda overlayfs=no", [disk], script="echo fine")
+    assert (boot.report["reached"], boot.script) == ("writable", "fine")
