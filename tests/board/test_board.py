@@ -141,6 +141,22 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
         mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
 
 
+@pytest.mark.lg_feature("card")
+def test_root_that_is_to_be_verified_needs_the_initramfs(board: BoardStrategy, card) -> None:
+    """Not even `overlayfs=no` lets the kernel mount it by itself; the name has a hyphen."""
+    mtools("mren", card, "::overlayroot.cpio.gz", "::away.gz")
+    try:
+        board.transition(Status.uboot)
+        board.uboot.run_check("setenv overlayfs no")
+        board.uboot.run_check("setenv ofs-verity x")
+        board.uboot.boot()
+        board.console.expect(r"overlayroot.cpio.gz on mmc \d:1: the root cannot be verified", timeout=300)
+        board.console.expect("=> ", timeout=300)
+    finally:
+        board.cut_power()
+        mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
+
+
 def test_boundarys_u_boot_names_the_device_tree(board: BoardStrategy) -> None:
     """Its variables say which processor and board it runs on; here they name a file that is not there."""
     board.transition(Status.uboot)
