@@ -309,9 +309,17 @@ fn a_copy_whose_name_is_taken_meanwhile() {
                     let _ = set(&stat, &xattrs, &view.merged, to); // the same
                 }
                 let _ = crate::layers::copy::remove(&view.merged, to); // the same
-                if !link.symlink_metadata().is_ok_and(|m| m.is_symlink()) {
-                    let _ = fs::remove_dir_all(&link).or_else(|_| fs::remove_file(&link));
-                    let _ = symlink(&secret, &link);
+                for path in [&link, &names] {
+                    // What was taken away from there is put back.
+                    let is_dir = path.symlink_metadata().is_ok_and(|m| m.is_dir());
+                    let gone = match is_dir {
+                        true => fs::remove_dir(path),
+                        false => fs::remove_file(path),
+                    };
+                    let _ = gone.and_then(|()| match path == &link {
+                        true => symlink(&secret, path),
+                        false => fs::hard_link(&secret, path),
+                    });
                 }
             }
             true
@@ -322,6 +330,24 @@ fn a_copy_whose_name_is_taken_meanwhile() {
         lines.iter().filter(same).cloned().collect()
     };
     assert_eq!(changed(&rig.outside()), changed(&before));
+}
+
+#[test]
+fn attributes_of_a_directory_go_to_no_other_entry() {
+    let rig = Rig::new();
+    fs::create_dir(rig.at("lower/dir")).unwrap();
+    symlink(rig.at("outside/folder"), rig.at("merged/link")).unwrap();
+    fs::hard_link(rig.at("outside/secret"), rig.at("merged/second")).unwrap();
+    let before = rig.outside();
+    let view = rig.view();
+    let held = view.lower.hold(std::ffi::OsStr::new("dir")).unwrap();
+    for name in ["link", "second"] {
+        let name = std::ffi::OsStr::new(name);
+        let (stat, xattrs) = (held.stat().unwrap(), held.xattrs().unwrap());
+        let set = crate::layers::copy::copy_directory_attributes;
+        assert!(set(&stat, &xattrs, &view.merged, name).is_err());
+    }
+    assert_eq!(rig.outside(), before);
 }
 
 /// Deeper than a path can be long, than files may be open at once, and than the stack is: that part is

@@ -137,19 +137,22 @@ fn create(from: &Held, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<Held> 
         Kind::Fifo => node(FileType::Fifo)?,
         Kind::Socket => node(FileType::Socket)?,
     }
-    // The directory may be somebody's who puts another file there: what is ours has no second name.
     let made = to.hold(name)?;
-    let there = made.stat()?;
-    let ours = there.kind == stat.kind
-        && there.uid == rustix::process::geteuid().as_raw()
-        && match there.kind {
-            Kind::Directory => there.mode & 0o077 == 0,
-            _ => there.links == 1,
-        };
-    match ours {
+    match was_just_made(&made.stat()?, stat.kind) {
         true => Ok(made),
         false => Err(Errno::BUSY.into()),
     }
+}
+
+/// Whether what has the name now can be what was made. The directory may be somebody's who puts another
+/// entry there: what is ours has no second name, and nobody else may look into it.
+fn was_just_made(there: &Stat, kind: Kind) -> bool {
+    there.kind == kind
+        && there.uid == rustix::process::geteuid().as_raw()
+        && match kind {
+            Kind::Directory => there.mode & 0o077 == 0,
+            _ => there.links == 1,
+        }
 }
 
 /// Copies data and leaves holes out.
@@ -337,6 +340,25 @@ mod tests {
         let same = fs::read(from.path().join("sparse")).unwrap()
             == fs::read(to.path().join("sparse")).unwrap();
         assert!(same);
+    }
+
+    #[test]
+    fn another_entry_is_not_taken_for_what_was_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let look = |name: &str, kind| {
+            let stat = dir.stat(OsStr::new(name)).unwrap().unwrap();
+            was_just_made(&stat, kind)
+        };
+        symlink("x", folder.path().join("link")).unwrap();
+        assert!(look("link", Kind::Symlink) && !look("link", Kind::Directory));
+        fs::hard_link(folder.path().join("link"), folder.path().join("second")).unwrap();
+        assert!(!look("link", Kind::Symlink));
+        rustix::fs::mkdirat(&dir, "mine", Mode::RWXU).unwrap();
+        assert!(look("mine", Kind::Directory));
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.path().join("mine"), open).unwrap();
+        assert!(!look("mine", Kind::Directory));
     }
 
     /// Where the file system of the test has access control lists.
