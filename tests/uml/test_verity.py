@@ -83,7 +83,8 @@ def test_verified_root(rig: Rig, sealed: Callable[..., Sealed], fstype: str) -> 
     script = """sha256sum </big; echo x >/etc/new; cat /etc/new
     cat /sys/block/ubda/ro /sys/block/dm-0/ro
     mount -o remount,rw /mnt/root-RO || echo refused
-    for to in /dev/ubda /dev/mapper/overlayroot; do echo x 2>/dev/null >$to || echo no; done"""
+    for to in /dev/ubda /dev/mapper/overlayroot; do echo x 2>/dev/null >$to || echo no; done
+    sync; set -- $(cat /sys/block/ubda/stat); echo "$5 writes, ${12} discards, ${16} flushes" """
     found = boot(rig, root, fstype=fstype, script=script)
     assert_verified(found, fstype)
     assert found.report["warnings"] == []
@@ -92,6 +93,7 @@ def test_verified_root(rig: Rig, sealed: Callable[..., Sealed], fstype: str) -> 
     assert rest[:3] == ["x", "1", "1"]
     assert "refused" in rest
     assert rest.count("no") == 2
+    assert rest[-1] == "0 writes, 0 discards, 0 flushes"
     assert uml.sha256(root.disk) == before
 
 
