@@ -78,6 +78,13 @@ def test_every_call_fails(rig: Rig, calls: list[str], share: int) -> None:
     print(f"{len(numbers)} boots of {len(calls)} calls")
 
 
+def test_promises_can_be_broken(rig: Rig) -> None:
+    """A writable boot does not pass."""
+    boot = rig.boot("root=/dev/ubda overlayfs=no", initrd=failing.tracing(rig), script="echo alive")
+    with pytest.raises(AssertionError):
+        check_promises(rig, boot, "control")
+
+
 @failure(
     "kernel",
     "no memory for the RAM layer",
@@ -180,7 +187,7 @@ def test_no_sys(rig: Rig) -> None:
 @failure(
     "settings",
     "the device cannot be locked, with `ofs-lock=yes`",
-    "no root could be mounted: cannot set /dev/ubda read-only: EIO",
+    "no root could be mounted: cannot set … read-only: EIO",
     "restart",
     "the driver refuses: do without `ofs-lock`",
 )
