@@ -93,11 +93,11 @@ def test_layer_is_full(rig: Rig, load: str, memory: int, said: str) -> None:
 @pytest.mark.parametrize(
     ("size", "least"),
     [
-        ("16M,1", 64),
+        ("16M,1", 16),
         ("16M,99999999999g", 1000),
         ("100", 1000),
         ("99999999G", 1000),
-        ("1K,1", 64),
+        ("1K,1", 16),
         ("1", 1000),
     ],
 )

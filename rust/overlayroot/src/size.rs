@@ -14,7 +14,7 @@ const RESERVE: u64 = 24 << 20;
 /// Kernel memory that a file may take beside its pages, bytes.
 const BYTES_OF_INODE: u64 = 2048;
 /// Fewest inodes: for the layer's own directories and the first files of a system.
-const FEWEST_INODES: u64 = 64;
+const FEWEST_INODES: u64 = 16;
 /// Bytes of size for which one inode is allowed when no cap is given: a page of a small file.
 const BYTES_PER_INODE: u64 = 4096;
 
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(few.inodes, FEWEST_INODES);
         assert!(warning
             .unwrap()
-            .ends_with(": using 16777216 bytes, 64 inodes"));
+            .ends_with(": using 16777216 bytes, 16 inodes"));
         let (many, warning) = limits("16M,9999999g");
         assert_eq!(many.inodes, (768 - 16) * (1 << 20) / BYTES_OF_INODE);
         assert!(warning.is_some());
