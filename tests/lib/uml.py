@@ -285,9 +285,8 @@ class Machine:
             data = script.encode()
             file.write_bytes(data + bytes(-len(data) % (64 << 10)))
             words.append(f"ubd7r={file}")
-        # Random addresses cost the kernel up to 10 MB of its memory.
         return subprocess.Popen(
-            ["setarch", "-R", setting("OVERLAYROOT_UML"), *words, *line.split(" ")],
+            [setting("OVERLAYROOT_UML"), *words, *line.split(" ")],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
