@@ -143,9 +143,10 @@ impl Changes<'_> {
         }
     }
 
-    /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no.
+    /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no. The
+    /// spelling that wins goes last: a cut before that must not uncover the other.
     fn drop_words(&mut self) {
-        for name in SIZES {
+        for name in SIZES.into_iter().rev() {
             let size = self.variables.get(name);
             if size.is_some_and(|value| value.contains(|c: char| c.is_ascii_whitespace())) {
                 self.set(name, None);
@@ -194,6 +195,20 @@ mod tests {
 
     fn after(before: &str, changes: impl Fn(&View) -> Vec<Change>) -> String {
         apply(before, &changes(&view(before)))
+    }
+
+    #[test]
+    fn of_two_sizes_the_one_that_wins_goes_last() {
+        let own: Variables = [("ofs-size", "3 x"), ("ofs_size", "25 overlayfs=no")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let changes = enable(&View {
+            effective: own.clone(),
+            own,
+            complete: true,
+        });
+        let names: Vec<_> = changes.iter().map(|change| &*change.name).collect();
+        assert_eq!(names, ["ofs_size", "ofs-size"]);
     }
 
     #[test]
