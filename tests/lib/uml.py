@@ -190,6 +190,42 @@ def initramfs(
     return path
 
 
+# Runs before our init: device-mapper puts something under the root, so that it is root=/dev/dm-0.
+MAPPER = """#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc
+$b mount -t sysfs sysfs /sys
+$b mount -t devtmpfs dev /dev
+for module in MODULES; do $b insmod /lib/modules/$module.ko; done
+COMMAND
+$b umount -l /dev
+$b umount /sys
+$b umount /proc
+exec /overlayroot-init "$@"
+"""
+
+
+def mapped_initramfs(
+    path: pathlib.Path,
+    command: str,
+    *,
+    program: pathlib.Path,
+    targets: Sequence[str] = (),
+    modules: Sequence[str] = ("overlay",),
+) -> pathlib.Path:
+    """Packs the shipped init, and before it `command` of `program`, which makes /dev/dm-0.
+
+    `targets` are device-mapper's modules that the command needs; `modules` are the init's.
+    """
+    wrapper = path.parent / "wrapper"
+    needed = ["dm-mod", *targets]
+    wrapper.write_text(MAPPER.replace("MODULES", " ".join(needed)).replace("COMMAND", command))
+    wrapper.chmod(0o755)
+    files = [f"{BUSYBOX}=bin/busybox", f"{program}=bin/{program.name}"]
+    files += [f"{module(name)}=lib/modules/{name}.ko" for name in needed]
+    return initramfs(path, modules=modules, files=files, first=wrapper)
+
+
 @dataclasses.dataclass
 class Boot:
     """What one boot left behind."""

@@ -11,20 +11,6 @@ import uml
 if typing.TYPE_CHECKING:
     from conftest import Rig
 
-# Puts a table under the root, so that root=/dev/dm-0.
-WRAPPER = """#!/bin/busybox sh
-b=/bin/busybox
-$b mount -t proc proc /proc
-$b mount -t sysfs sysfs /sys
-$b mount -t devtmpfs dev /dev
-$b insmod /lib/modules/dm-mod.ko
-/bin/dmtable TABLE
-$b umount -l /dev
-$b umount /sys
-$b umount /proc
-exec /overlayroot-init "$@"
-"""
-
 
 def rule(text: str, errno: int, first: int = 0, last: int = 99999) -> str:
     """A word for the command line: calls `first` to `last` that begin with `text` fail."""
@@ -50,9 +36,6 @@ def table(disk: pathlib.Path, bad: tuple[int, int] | None = None) -> list[str]:
 
 def mapped(rig: "Rig", lines: list[str]) -> pathlib.Path:
     """An initramfs that makes /dev/dm-0 of this table before the init starts."""
-    wrapper = rig.folder / "wrapper"
-    wrapper.write_text(WRAPPER.replace("TABLE", " ".join(lines)))
-    wrapper.chmod(0o755)
-    files = [f"{uml.BUSYBOX}=bin/busybox", f"{uml.compiled(rig.cache, 'dmtable')}=bin/dmtable"]
-    files.append(f"{uml.module('dm-mod')}=lib/modules/dm-mod.ko")
-    return uml.initramfs(rig.folder / "mapped.cpio.gz", files=files, first=wrapper)
+    command = f"/bin/dmtable {' '.join(lines)}"
+    program = uml.compiled(rig.cache, "dmtable")
+    return uml.mapped_initramfs(rig.folder / "mapped.cpio.gz", command, program=program)

@@ -19,19 +19,7 @@ from writelog import Entry, Flag, entries
 if typing.TYPE_CHECKING:
     from conftest import Rig
 
-WRAPPER = """#!/bin/busybox sh
-b=/bin/busybox
-$b mount -t proc proc /proc
-$b mount -t sysfs sysfs /sys
-$b mount -t devtmpfs dev /dev
-$b insmod /lib/modules/dm-mod.ko
-$b insmod /lib/modules/dm-log-writes.ko
-/bin/dmlog $($b cat /sys/block/ubda/size) /dev/ubda /dev/ubdb && /bin/dmlog power-on
-$b umount -l /dev
-$b umount /sys
-$b umount /proc
-exec /overlayroot-init "$@"
-"""
+COMMAND = "/bin/dmlog $($b cat /sys/block/ubda/size) /dev/ubda /dev/ubdb && /bin/dmlog power-on"
 
 # Counters, and the end of the log.
 END = """
@@ -126,13 +114,12 @@ def host_program(folder: pathlib.Path, name: str) -> None:
 
 def initramfs(rig: "Rig", modules: Sequence[str]) -> pathlib.Path:
     """The shipped init with the recorder before it."""
-    wrapper = rig.folder / "wrapper"
-    wrapper.write_text(WRAPPER)
-    wrapper.chmod(0o755)
-    files = [f"{uml.BUSYBOX}=bin/busybox", f"{dmlog(rig.cache)}=bin/dmlog"]
-    files += [f"{uml.module(name)}=lib/modules/{name}.ko" for name in ("dm-mod", "dm-log-writes")]
-    return uml.initramfs(
-        rig.folder / "recorder.cpio.gz", modules=[*modules, "overlay"], files=files, first=wrapper
+    return uml.mapped_initramfs(
+        rig.folder / "recorder.cpio.gz",
+        COMMAND,
+        program=dmlog(rig.cache),
+        targets=["dm-log-writes"],
+        modules=[*modules, "overlay"],
     )
 
 
