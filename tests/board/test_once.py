@@ -9,9 +9,10 @@ import pathlib
 
 import pytest
 from conftest import System, boot_without_environment
-from emulator import ENV_OFFSET, ENV_SIZE, EmulatorError, pack_environment, unpack_environment
+from emulator import ENV_AREA, ENV_SIZE
 from labgrid_board import BoardStrategy, Status
 from test_board import assert_protected, assert_writable
+from uboot_environment import BadEnvironmentError, pack, unpack
 from writelog import prefixes, writes
 
 # What U-Boot itself sets while it boots: saveenv saves it with the rest, and no boot depends on it.
@@ -65,8 +66,8 @@ def test_request_is_used_up(board: BoardStrategy, system: System, recording: Rec
 def kind(flash: bytes, plain: dict[str, str]) -> str:
     """What U-Boot will find in a flash image: the environment, it with the request, or a wrong checksum."""
     try:
-        found = lasting(unpack_environment(flash[ENV_OFFSET:]))
-    except EmulatorError:
+        found = lasting(unpack(flash[ENV_AREA]))
+    except BadEnvironmentError:
         return "torn"
     if found == plain:
         return "plain"
@@ -82,15 +83,14 @@ def test_cut_at_each_write(
     assert recording.before, "test_request_is_used_up has to run first"
     board.transition(Status.off)
     requests = writes(recording.log)
-    plain = lasting(unpack_environment(recording.before[ENV_OFFSET:]))
-    area = slice(ENV_OFFSET, ENV_OFFSET + ENV_SIZE)
+    plain = lasting(unpack(recording.before[ENV_AREA]))
     # Each state of the flash once. All but the environment stays as it is.
     states: list[tuple[str, bytes]] = []
     known: set[bytes] = set()
     for flash in prefixes(recording.before, requests):
-        assert flash[: area.start] == recording.before[: area.start]
-        assert flash[area.stop :] == recording.before[area.stop :]
-        if (block := bytes(flash[area])) not in known:
+        assert flash[: ENV_AREA.start] == recording.before[: ENV_AREA.start]
+        assert flash[ENV_AREA.stop :] == recording.before[ENV_AREA.stop :]
+        if (block := bytes(flash[ENV_AREA])) not in known:
             known.add(block)
             states.append((kind(flash, plain), block))
     assert len(states) > 100
@@ -105,14 +105,14 @@ def test_cut_at_each_write(
     image = tmp_path / "flash.img"
     for index in sorted(chosen):
         name, block = states[index]
-        image.write_bytes(recording.before[: area.start] + block + recording.before[area.stop :])
+        image.write_bytes(recording.before[: ENV_AREA.start] + block + recording.before[ENV_AREA.stop :])
         assert board.emulated.judge_flash(image) == (name != "torn"), f"state {index}, {name}"
 
     # And a whole boot from the middle of the script's saveenv: there is no environment, and it protects.
     index = (turns[2] + turns[3]) // 2
     assert states[index][0] == "torn"
     saved = board.emulated.flash.read_bytes()
-    board.emulated.flash.write_bytes(saved[: area.start] + states[index][1] + saved[area.stop :])
+    board.emulated.flash.write_bytes(saved[: ENV_AREA.start] + states[index][1] + saved[ENV_AREA.stop :])
     try:
         boot_without_environment(board)
         assert_protected(system, "20")
@@ -128,7 +128,7 @@ def test_request_that_cannot_be_saved(board: BoardStrategy, system: System) -> N
     requested = board.emulated.environment() | {"overlayfs_once": "no", "filler": "x"}
     for name in TRANSIENT:
         requested.pop(name, None)
-    used = len(pack_environment(requested).rstrip(b"\0"))
+    used = len(pack(requested, ENV_SIZE).rstrip(b"\0"))
     saved = board.emulated.flash.read_bytes()
     board.emulated.set_environment(
         overlayfs_once="no", filler="x" * (ENV_SIZE - used - 2), **dict.fromkeys(TRANSIENT, "")

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from campaign_kinds import BOARD_CHAINS, KINDS, PROTECTED, VERDICT, WRITABLE, Kind
 from campaign_result import Pace, Result
 from campaign_system import needs_replay
-from emulator import ENV_OFFSET, ENV_SIZE, Board, EmulatorError, unpack_environment
+from emulator import ENV_AREA, Board, EmulatorError
 from powercut import Cut, Moment, pull
+from uboot_environment import BadEnvironmentError
 
 # A boot takes half a minute. On a busy machine, where a campaign has the lowest priority, it may take long.
 TIMEOUT = 3600
@@ -102,8 +103,7 @@ class BoardBench:
         before = bytearray(self.board.flash.read_bytes())
         self.pull(kind, moment, result)
         flash = self.board.flash.read_bytes()
-        area = slice(ENV_OFFSET, ENV_OFFSET + ENV_SIZE)
-        before[area] = flash[area]
+        before[ENV_AREA] = flash[ENV_AREA]
         if flash != before:
             result.fail("the flash has changed outside of the environment")
         state = self.state()
@@ -131,8 +131,8 @@ class BoardBench:
     def state(self) -> str:
         """What the environment is: `new` without the request, `old` with it, or `torn`."""
         try:
-            found = unpack_environment(self.board.flash.read_bytes()[ENV_OFFSET:])
-        except EmulatorError:
+            found = self.board.environment()
+        except BadEnvironmentError:
             return "torn"
         lasting = {name: value for name, value in found.items() if self.plain.get(name) == value}
         if lasting != self.plain:

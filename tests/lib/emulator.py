@@ -18,11 +18,13 @@ import struct
 import subprocess
 import sys
 import threading
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+
+import uboot_environment
 
 # U-Boot's environment in the SPI NOR flash (nitrogen6q_defconfig: CONFIG_ENV_OFFSET, CONFIG_ENV_SIZE).
 NOR_SIZE, ENV_OFFSET, ENV_SIZE = 2 << 20, 0xC0000, 0x2000
+ENV_AREA = slice(ENV_OFFSET, ENV_OFFSET + ENV_SIZE)
 
 # Thumb code of esdhc_set_clock(): `bic r3, r3, #15` becomes `orr r3, r3, #7`.
 CLOCK_CODE = bytes.fromhex("6ff30f1344ea06241c43ec62")
@@ -68,24 +70,6 @@ def default_environment(u_boot: bytes) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
-def pack_environment(environment: Mapping[str, str]) -> bytes:
-    """U-Boot's format: CRC-32 of the rest, then the strings, sorted (include/env_internal.h)."""
-    words = (f"{name}={value}\0".encode() for name, value in sorted(environment.items()) if value)
-    data = b"".join(words).ljust(ENV_SIZE - 4, b"\0")
-    if len(data) != ENV_SIZE - 4:
-        raise EmulatorError(f"the environment has more than {ENV_SIZE} bytes")
-    return struct.pack("<I", zlib.crc32(data)) + data
-
-
-def unpack_environment(block: bytes) -> dict[str, str]:
-    """Reads what `pack_environment` wrote; a wrong checksum is an error."""
-    (crc,) = struct.unpack_from("<I", block)
-    if crc != zlib.crc32(block[4:ENV_SIZE]):
-        raise EmulatorError("the checksum of U-Boot's environment is wrong")
-    words = block[4:ENV_SIZE].split(b"\0\0")[0].decode().split("\0")
-    return dict(word.split("=", 1) for word in words if word)
-
-
 class Board:
     """A board in a folder: its SD card, its NOR flash, its U-Boot."""
 
@@ -110,7 +94,7 @@ class Board:
         if not fresh and self.card.exists() and self.card.stat().st_mtime > image.stat().st_mtime:
             return
         flash = bytearray(b"\xff" * NOR_SIZE)
-        flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = pack_environment(default_environment(code) | QUIRKS)
+        flash[ENV_AREA] = uboot_environment.pack(default_environment(code) | QUIRKS, ENV_SIZE)
         self.flash.write_bytes(flash)
         self.insert(image)
 
@@ -122,13 +106,12 @@ class Board:
 
     def environment(self) -> dict[str, str]:
         """U-Boot's environment as it is in the flash now."""
-        return unpack_environment(self.flash.read_bytes()[ENV_OFFSET:])
+        return uboot_environment.unpack(self.flash.read_bytes()[ENV_AREA])
 
     def set_environment(self, **changes: str) -> None:
         """Changes the environment in the flash while the board is off; an empty value removes."""
         flash = bytearray(self.flash.read_bytes())
-        block = pack_environment(self.environment() | changes)
-        flash[ENV_OFFSET : ENV_OFFSET + ENV_SIZE] = block
+        flash[ENV_AREA] = uboot_environment.pack(self.environment() | changes, ENV_SIZE)
         self.flash.write_bytes(flash)
 
     @contextlib.contextmanager

@@ -82,7 +82,9 @@ impl Tools {
         };
         let text = [help.stdout, help.stderr].concat();
         let text = String::from_utf8_lossy(&text);
-        if text.contains("key=value") {
+        // What libubootenv says of -s: newer releases, and older ones (0.3.2 of Debian 12).
+        let equals = ["key=value", "read variables to be set from a script"];
+        if equals.iter().any(|said| text.contains(said)) {
             Script::Equals
         } else if text.contains("key [space] value") {
             Script::Spaces
@@ -282,6 +284,7 @@ esac
     fn several_changes_are_one_call_where_the_tool_can() {
         for (help, separator, calls) in [
             (" key=value\n", "=", 1),
+            (" -s : read variables to be set from a script\n", "=", 1),
             (" key [space] value\n", " ", 1),
             ("", "", 2),
         ] {
