@@ -85,8 +85,8 @@ fn word(bytes: &[u8]) -> Word {
     }
 }
 
-// The kernel's isspace() counts 0xa0 too; in UTF-8 that is half a character.
-fn is_space(byte: u8) -> bool {
+/// What separates words. The kernel's isspace() counts 0xa0 too; in UTF-8 that is half a character.
+pub fn is_space(byte: u8) -> bool {
     byte == b' ' || (9..=13).contains(&byte)
 }
 
