@@ -17,11 +17,16 @@ SAID = {PROTECTED: b"overlayroot: protected:", WRITABLE: b"NOT PROTECTED: / is"}
 SAVING = (b"Saving Environment", b"Erasing SPI flash", b"Writing to SPI flash")
 
 
+# The end of a round of changes of the environment (campaign_system).
+LAST = b"@done size 30"
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """Random cuts are between two texts, or for so many times as long; the others follow one of the lines.
 
-    `early` cuts come before the verdict. With `texts`, the others follow one of these.
+    `early` cuts come before the verdict. With `texts`, the others follow one of these. `line` is for the
+    kernel.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Kind:
     times: int = 1
     early: bool = False
     texts: tuple[bytes, ...] = ()
+    line: str = "work=storm"
 
     def moment(self, dice: Random, number: int, pace: Pace) -> tuple[str, Moment]:
         """Every second one is random, the others come at each step in turn."""
@@ -54,8 +60,10 @@ KINDS = {
         Kind("writable", b"@work", b"@moved", 18, times=2),
         Kind("replay", b"Run /init", SAID[PROTECTED], 40, early=True),
         Kind("after-writable", b"@work", b"@moved", 18, times=2),
-        Kind("commit", b"@commit", b"@kept", 12, times=2),
-        Kind("settings", b"@settings", b"@done enable", 8, times=2),
+        Kind("commit", b"@commit", b"@kept", 12, times=2, line="work=commit"),
+        Kind("settings", b"@settings", b"@done enable", 8, times=2, line="work=settings"),
+        Kind("environment-one", b"@environment", LAST, 24, times=2, line="work=environment copies=one"),
+        Kind("environment-two", b"@environment", LAST, 24, times=2, line="work=environment copies=two"),
         Kind("control", b"@work", b"@moved", 18, times=2),
         Kind("control-ext2", b"@work", b"@moved", 18, times=2),
         Kind("board-boot", b"", SAID[PROTECTED], 300, early=True),
@@ -67,10 +75,11 @@ KINDS = {
 # one that is not.
 CHAINS: dict[str, tuple[Sequence[str], int]] = {
     "control": (("control", "control-ext2"), 5),
-    "protected": (("power-on", "storm", "initramfs", "init", "initramfs", "storm"), 69),
+    "protected": (("power-on", "storm", "initramfs", "init", "initramfs", "storm"), 62),
     "dirty": (("writable", "replay", "after-writable", "after-writable"), 10),
     "commit": (("commit",) * 4, 9),
-    "settings": (("settings",) * 4, 7),
+    "settings": (("settings",) * 4, 6),
+    "environment": (("environment-one", "environment-two") * 3, 8),
 }
 BOARD_CHAINS: dict[str, tuple[Sequence[str], int]] = {
     "board-control": (("control-board",), 1),

@@ -12,9 +12,10 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import uml
+from uboot_environment import ONE, TWO, BadEnvironmentError, Place
 
 MIB = 1 << 20
 # The partition table: 2 MiB for boot.
@@ -24,7 +25,12 @@ TABLE = f"label: dos\nstart={BOOT // 512}, size={BOOT_SIZE // 512}, type=c\nstar
 ROOT_DEVICE = "/dev/ubda2"
 
 UENV = "# of the owner\nnote=" + "x" * 3000 + "\n"
-ON, OFF = f"{UENV}overlayfs=yes\n".encode(), f"{UENV}overlayfs=no\n".encode()
+PLAIN, OFF = UENV.encode(), f"{UENV}overlayfs=no\n".encode()
+ON = f"{UENV}overlayfs=yes\n".encode()
+SCRIPT = b"a boot script that knows overlayfs_once\n"
+# U-Boot's environment, more than a page of it; and where it is.
+VARIABLES = {f"note{n}": "x" * 50 for n in range(100)} | {"bootcmd": "run it"}
+ENVIRONMENTS = {"one": ONE, "two": TWO}
 # Files that are copied up, 60 of them; and those that are committed.
 FILES, LINES = 60, 1500
 COMMITTED = ("big", "small", "deep/er/file")
@@ -68,6 +74,13 @@ settings() {
         say done $word
     done
 }
+environment() {
+    for words in "disable --once" enable disable "disable --once" disable enable "size $((n % 9 + 20))" "size 30"; do
+        say environment $words
+        RUST_LOG=debug overlayrootctl $words --store environment --fw-config /etc/fw_env.$copies || say failed
+        say done $words
+    done
+}
 say work
 while :; do $work; n=$((n + 1)); done
 """.replace("LINES", str(LINES))
@@ -77,6 +90,10 @@ def system(folder: pathlib.Path) -> None:
     """The system of all boards; see `uml.tree`."""
     (folder / "sbin/init").write_text(INIT)
     shutil.copy(uml.setting("OVERLAYROOT_CTL"), folder / "bin/overlayrootctl")
+    for name in ("fw_printenv", "fw_setenv"):
+        uml.host_program(folder, name)
+    for copies, place in ENVIRONMENTS.items():
+        (folder / f"etc/fw_env.{copies}").write_text(place.config("/dev/ubda"))
     for name in ("data", "keep/deep/er", "var", "srv"):
         (folder / name).mkdir(parents=True)
     for number in range(FILES):
@@ -99,16 +116,53 @@ def card(
         with boot.open("wb") as file:
             file.truncate(BOOT_SIZE)
         uml.run("mkfs.vfat", boot)
-        (folder / "uEnv.txt").write_bytes(ON)
-        (folder / "boot.scr").write_text("a boot script\n")
+        (folder / "uEnv.txt").write_bytes(PLAIN)
+        (folder / "boot.scr").write_bytes(SCRIPT)
         uml.run("mcopy", "-i", boot, folder / "uEnv.txt", folder / "boot.scr", "::")
         with path.open("r+b") as file:
             file.seek(BOOT)
             file.write(boot.read_bytes())
+        for place in ENVIRONMENTS.values():
+            save(path, place, VARIABLES)
 
 
-def digest(path: pathlib.Path, start: int = 0, end: int | None = None) -> str:
-    """SHA-256 of a card, or of a part of it."""
+def save(path: pathlib.Path, place: Place, variables: Mapping[str, str]) -> None:
+    """Saves U-Boot's environment on a card, as U-Boot does."""
+    with path.open("r+b") as file:
+        front = bytearray(file.read(BOOT))
+        place.write(front, variables)
+        file.seek(0)
+        file.write(front)
+
+
+def environment(path: pathlib.Path, place: Place) -> dict[str, str] | None:
+    """What U-Boot finds on a card; None when no copy is whole."""
+    with path.open("rb") as file:
+        try:
+            return place.read(file.read(BOOT))
+        except BadEnvironmentError:
+            return None
+
+
+def told(variables: Mapping[str, str], words: str) -> dict[str, str]:
+    """What the tool makes of the variables when it is told `words` (docs/environment.md)."""
+    found = dict(variables)
+    if words.startswith("size "):
+        return found | {"ofs-size": words.removeprefix("size ")}
+    found.pop("overlayfs_once", None)
+    if words == "disable":
+        return found | {"overlayfs": "no"}
+    if found.get("overlayfs") == "no":
+        found["overlayfs"] = "yes"
+    return found | ({"overlayfs_once": "no"} if words == "disable --once" else {})
+
+
+def digest(path: pathlib.Path, start: int = 0, end: int | None = None, *, without: Place | None = None) -> str:
+    """SHA-256 of a card, or of a part of it; of a whole one without an environment where that is wished."""
+    if without:
+        content = bytearray(path.read_bytes())
+        without.blank(content)
+        return hashlib.sha256(content).hexdigest()
     with path.open("rb") as file:
         file.seek(start)
         if end is None:

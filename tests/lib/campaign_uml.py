@@ -48,7 +48,8 @@ class Bench:
         self.copy = folder / "copy.img"
         self.cards: dict[str, pathlib.Path] = {}
         self.versions = dict.fromkeys(system.COMMITTED, 0)
-        self.uenv, self.digest = system.ON, ""
+        self.uenv, self.digest = system.PLAIN, ""
+        self.variables: dict[str, dict[str, str]] = {}
         self.cut: Cut | None = None
         self.checks = {
             "writable": self.writable,
@@ -56,6 +57,8 @@ class Bench:
             "after-writable": self.after_writable,
             "commit": self.commit,
             "settings": self.settings,
+            "environment-one": self.environment,
+            "environment-two": self.environment,
             "control": self.control,
             "control-ext2": self.control,
         }
@@ -67,7 +70,9 @@ class Bench:
         if chain == "commit":
             self.versions = dict.fromkeys(system.COMMITTED, 0)
         if chain == "settings":
-            self.uenv = system.ON
+            self.uenv = system.PLAIN
+        if chain == "environment":
+            self.variables = {copies: dict(system.VARIABLES) for copies in system.ENVIRONMENTS}
         return self.cards[chain]
 
     def card(self, chain: str) -> pathlib.Path:
@@ -78,7 +83,7 @@ class Bench:
         self, card: pathlib.Path, kind: Kind, moment: Moment, line: str, expect: str, result: Result
     ) -> Cut:
         """Boots and cuts; the boot has to come to what is expected, unless it was cut before."""
-        words = f"root={system.ROOT_DEVICE} loglevel=8 {line}"
+        words = f"root={system.ROOT_DEVICE} loglevel=8 {kind.line} {line}".strip()
 
         def start(output: int):
             return self.machine.start(self.parts.initrd, [card], words, output, output)
@@ -127,7 +132,7 @@ class Bench:
         self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int
     ) -> None:
         """A protected boot of a clean card: the whole card is what it was when it was made."""
-        self.pull(card, kind, moment, "work=storm", PROTECTED, result)
+        self.pull(card, kind, moment, "", PROTECTED, result)
         if system.digest(card) != self.parts.digest:
             result.fail("the card has changed")
 
@@ -135,7 +140,7 @@ class Bench:
         self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int
     ) -> None:
         """A boot that was asked to be writable."""
-        self.pull(card, kind, moment, "work=storm overlayfs=no", WRITABLE, result)
+        self.pull(card, kind, moment, "overlayfs=no", WRITABLE, result)
         if system.needs_replay(card):
             result.count("replay")
         if system.digest(card, end=system.ROOT) != self.parts.boot_digest:
@@ -143,14 +148,14 @@ class Bench:
 
     def replay(self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int) -> None:
         """A protected boot of a dirty card; the next boot is the check."""
-        self.pull(card, kind, moment, "work=storm", PROTECTED, result)
+        self.pull(card, kind, moment, "", PROTECTED, result)
         result.count("dirty-after" if system.needs_replay(card) else "clean-after")
 
     def after_writable(
         self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, position: int
     ) -> None:
         """After a writable boot: the first protected one leaves it whole, the next one as it was."""
-        self.pull(card, kind, moment, "work=storm", PROTECTED, result)
+        self.pull(card, kind, moment, "", PROTECTED, result)
         digest = system.digest(card)
         if position == len(CHAINS["dirty"][0]) - 1:
             if digest != self.digest:
@@ -165,8 +170,7 @@ class Bench:
     def commit(self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int) -> None:
         """Each committed file is as it was or as it is to be; what was said to be kept is kept."""
         start = max(self.versions.values())
-        line = f"work=commit version={start}"
-        cut = self.pull(card, kind, moment, line, PROTECTED, result)
+        cut = self.pull(card, kind, moment, f"version={start}", PROTECTED, result)
         begun = [int(n) for n in re.findall(r"@commit (\d+)", cut.text)]
         kept = [int(n) for n in re.findall(r"@kept (\d+)", cut.text)]
         if "@failed" in cut.text:
@@ -193,7 +197,7 @@ class Bench:
     ) -> None:
         """uEnv.txt is the old or the new one; the next boot is as it says (read for U-Boot here)."""
         writable = self.uenv == system.OFF
-        line = f"work=settings overlayfs={'no' if writable else 'yes'}"
+        line = f"overlayfs={'no' if writable else 'yes'}"
         cut = self.pull(card, kind, moment, line, WRITABLE if writable else PROTECTED, result)
         if "@failed" in cut.text:
             result.fail("overlayrootctl failed")
@@ -211,19 +215,61 @@ class Bench:
             result.count("old" if self.uenv == old else "new")
         else:
             result.count("between")
-        if system.boot_file(card, "boot.scr") != b"a boot script\n":
+        if system.boot_file(card, "boot.scr") != system.SCRIPT:
             result.fail("boot.scr has changed")
         if writable:
             system.copy_root(self.parts.card, card)
         elif system.digest(card, system.ROOT) != self.parts.root_digest:
             result.fail("the root partition has changed")
 
+    def environment(
+        self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int
+    ) -> None:
+        """U-Boot's environment is the old or the new one, or it has a wrong checksum, unless there are two copies.
+
+        The boot script's part is done here: a request for one writable boot is used up, and without an
+        environment the root is protected.
+        """
+        copies = kind.name.removeprefix("environment-")
+        place, old = system.ENVIRONMENTS[copies], self.variables[copies]
+        once = old.pop("overlayfs_once", None) is not None
+        if once:
+            system.save(card, place, old)
+        writable = once or old.get("overlayfs") == "no"
+        line = f"overlayfs={'no' if writable else 'yes'}"
+        before = system.digest(card, without=place)
+        cut = self.pull(card, kind, moment, line, WRITABLE if writable else PROTECTED, result)
+        if "@failed" in cut.text:
+            result.fail("overlayrootctl failed")
+        new = old
+        for step, words in re.findall(r"@(environment|done) ([a-z0-9 -]+)\r?\n", cut.text):
+            if step == "environment":
+                new = system.told(old, words)
+            else:
+                old = new
+        found = system.environment(card, place)
+        if found is None:
+            result.count("torn")
+            if copies == "two":
+                result.fail("no copy of the environment is whole")
+            found = dict(system.VARIABLES)
+            system.save(card, place, found)
+        elif found not in (old, new):
+            result.fail(f"the environment is neither old nor new: {found}")
+        else:
+            result.count("between" if old == new else "old" if found == old else "new")
+        self.variables[copies] = found
+        if writable:
+            system.copy_root(self.parts.card, card)
+        if system.digest(card, without=place) != before:
+            result.fail("the card has changed outside of the environment")
+
     def control(self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int) -> None:
         """Not protected: what the same cut does to a new card."""
         ext2 = kind.name == "control-ext2"
         card = self.fresh("control", self.parts.ext2 if ext2 else None)
         before = system.digest(card)
-        self.pull(card, kind, moment, "work=storm overlayfs=no", WRITABLE, result)
+        self.pull(card, kind, moment, "overlayfs=no", WRITABLE, result)
         if system.digest(card) != before:
             result.count("changed")
         if not ext2 and system.needs_replay(card):
@@ -236,10 +282,9 @@ def measure(bench: Bench) -> None:
     """How long each part of a boot takes, before the first cut."""
     names = dict.fromkeys(name for names, _ in CHAINS.values() for name in names)
     for kind in (KINDS[name] for name in names):
-        line = {"commit": "work=commit version=0", "settings": "work=settings"}.get(kind.name, "work=storm")
-        expect = PROTECTED
+        line, expect = "", PROTECTED
         if kind.name in ("writable", "control", "control-ext2"):
-            line, expect = f"{line} overlayfs=no", WRITABLE
+            line, expect = "overlayfs=no", WRITABLE
         result = Result(kind.name, 0, "measured")
         if kind.name != "replay":  # of what "writable" has left
             bench.fresh("measured", bench.parts.ext2 if kind.name == "control-ext2" else None)
@@ -256,8 +301,8 @@ def last(bench: Bench, done: Callable[[Result], None]) -> None:
             continue
         result = Result("last", 0, "checked")
         writable = chain == "settings" and bench.uenv == system.OFF
-        line, expect = ("overlayfs=no ", WRITABLE) if writable else ("", PROTECTED)
-        bench.pull(card, KINDS["storm"], Moment(b"@moved"), f"{line}work=storm", expect, result)
+        line, expect = ("overlayfs=no", WRITABLE) if writable else ("", PROTECTED)
+        bench.pull(card, KINDS["storm"], Moment(b"@moved"), line, expect, result)
         if result.failures:
             bench.keep(result, card)
         done(result)

@@ -79,3 +79,7 @@ class Place:
         """Takes the copies out, so that the rest can be compared."""
         for offset in self.offsets:
             medium[offset : offset + self.size] = bytes(self.size)
+
+
+# On the media of the tests, in front of the first partition: one copy, and two.
+ONE, TWO = Place((0x60000,), 0x2000), Place((0x80000, 0xA0000), 0x2000)

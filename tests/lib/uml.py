@@ -162,6 +162,20 @@ def compiled(folder: pathlib.Path, name: str) -> pathlib.Path:
     return program
 
 
+def host_program(folder: pathlib.Path, name: str) -> None:
+    """Puts a program of this machine, and its libraries, into a test system."""
+    program = shutil.which(name)
+    if program is None:
+        raise UmlError(f"this machine has no {name}; scripts/host-packages uml")
+    shutil.copy(program, folder / "bin" / name)
+    for line in run("ldd", program).splitlines():
+        words = [word for word in line.split() if word.startswith("/")]
+        for library in words[:1]:
+            target = folder / library.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library, target)
+
+
 def initramfs(
     path: pathlib.Path,
     *,

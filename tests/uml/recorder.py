@@ -9,7 +9,6 @@ second witness.
 import contextlib
 import dataclasses
 import pathlib
-import shutil
 import typing
 from collections.abc import Sequence
 
@@ -96,20 +95,6 @@ def assert_no_write_request(record: Record) -> None:
 def dmlog(folder: pathlib.Path) -> pathlib.Path:
     """The program that makes the recording device."""
     return uml.compiled(folder, "dmlog")
-
-
-def host_program(folder: pathlib.Path, name: str) -> None:
-    """Puts a program of this machine, and its libraries, into a test system."""
-    program = shutil.which(name)
-    if program is None:
-        raise uml.UmlError(f"this machine has no {name}; scripts/host-packages uml")
-    shutil.copy(program, folder / "bin" / name)
-    for line in uml.run("ldd", program).splitlines():
-        words = [word for word in line.split() if word.startswith("/")]
-        for library in words[:1]:
-            target = folder / library.lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(library, target)
 
 
 def initramfs(rig: "Rig", modules: Sequence[str]) -> pathlib.Path:

@@ -93,6 +93,7 @@ def test_interrupted_campaign_goes_on(folder: pathlib.Path) -> None:
 # Ways in which a system writes where it must not, says what is not so, and writes without care.
 REAL = "/mnt/root-RO"
 WRITES = f"mount -o remount,rw {REAL}; date >> {REAL}/etc/keep; mount -o remount,ro {REAL}"
+SET = "overlayrootctl $words --store environment --fw-config /etc/fw_env.$copies"
 TORN = "(mkdir -p /b; mount -t vfat /dev/ubda1 /b; echo torn > /b/uEnv.txt; umount /b)"
 
 
@@ -103,8 +104,10 @@ TORN = "(mkdir -p /b; mount -t vfat /dev/ubda1 /b; echo torn > /b/uEnv.txt; umou
         ("dirty", "say work", f"{WRITES}; say work", "the card has changed"),
         ("commit", "overlayrootctl commit /keep", "true", "neither"),
         ("settings", "RUST_LOG=debug overlayrootctl $word --store file", TORN, "neither old nor new"),
+        ("environment", SET, "fw_setenv -c /etc/fw_env.$copies overlayfs maybe", "neither old nor new"),
+        ("environment", SET, f"{WRITES}; {SET}", "outside of the environment"),
     ],
-    ids=["protected", "dirty", "commit", "settings"],
+    ids=["protected", "dirty", "commit", "settings", "environment", "environment-beside"],
 )
 def test_positive_control(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, chain: str, old: str, new: str, failure: str

@@ -18,10 +18,9 @@ import uml
 import writelog
 from conftest import Rig
 from test_uenv_orders import requests
-from uboot_environment import BadEnvironmentError, Place
+from uboot_environment import ONE, TWO, BadEnvironmentError, Place
 
 SECTOR = 512
-ONE, TWO = Place((0x60000,), 0x2000), Place((0x80000, 0xA0000), 0x2000)
 MODULES = ("overlay", "dm-mod", "dm-log-writes")
 # More than a page, so that a copy is written in several pieces.
 PLAIN = {f"note{n}": "x" * 50 for n in range(100)} | {"bootcmd": "run it"}
@@ -46,7 +45,7 @@ def system(folder: pathlib.Path) -> None:
     shutil.copy(uml.setting("OVERLAYROOT_CTL"), folder / "bin/overlayrootctl")
     shutil.copy(recorder.dmlog(folder.parent), folder / "bin/dmlog")
     for name in ("fw_printenv", "fw_setenv"):
-        recorder.host_program(folder, name)
+        uml.host_program(folder, name)
     following = bytearray(1 << 20)
     TWO.write(following, PLAIN | {"overlayfs_once": "no"})
     (folder / "next").write_bytes(following)

@@ -66,7 +66,7 @@ def loaded(rig: Rig, package: pathlib.Path):
 
     def change(folder: pathlib.Path) -> None:
         for name in ("dpkg", "dpkg-deb", "dpkg-query", "dpkg-split", "tar", "sqlite3"):
-            recorder.host_program(folder, name)
+            uml.host_program(folder, name)
         shutil.copy(recorder.dmlog(rig.cache), folder / "bin/dmlog")
         shutil.copy(package, folder / "load.deb")
         for name in ("var/lib/dpkg/info", "var/lib/dpkg/updates"):
