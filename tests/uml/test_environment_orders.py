@@ -10,6 +10,7 @@ have a wrong checksum, with which U-Boot takes its own variables: protected.
 import itertools
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 import recorder
@@ -18,7 +19,7 @@ import uml
 import writelog
 from conftest import Rig
 from test_uenv_orders import requests
-from uboot_environment import ONE, TWO, BadEnvironmentError, Place
+from uboot_environment import ONE, TWO, BadEnvironmentError, Place, pack
 
 SECTOR = 512
 MODULES = ("overlay", "dm-mod", "dm-log-writes")
@@ -116,3 +117,23 @@ def test_positive_control(rig: Rig) -> None:
     """The same rig sees two copies torn, where both were written at once."""
     _, any_order = look(TWO, *record(rig, TWO, CARELESS))
     assert "torn" in any_order
+
+
+@pytest.mark.parametrize("torn", [(), (0,), (1,), (0, 1)], ids=["whole", "first", "second", "both"])
+def test_libubootenv_takes_the_same_copy(tmp_path: pathlib.Path, torn: tuple[int, ...]) -> None:
+    """Our reading of two copies is that of a program which others wrote."""
+    path, config = tmp_path / "medium", tmp_path / "config"
+    config.write_text(TWO.config(str(path)))
+    for serials in ((0, 0), (1, 0), (0, 1), (7, 9), (255, 254), (254, 255), (255, 0), (0, 255), (200, 3)):
+        medium = bytearray(1 << 20)
+        for number, (offset, serial) in enumerate(zip(TWO.offsets, serials, strict=True)):
+            medium[offset : offset + TWO.size] = pack({"copy": str(number)}, TWO.size, serial)
+            if number in torn:
+                medium[offset + 100] ^= 1
+        path.write_bytes(medium)
+        try:
+            ours = TWO.read(medium)["copy"]
+        except BadEnvironmentError:
+            ours = ""
+        done = subprocess.run(["fw_printenv", "-c", config, "-n", "copy"], capture_output=True, text=True)
+        assert done.stdout.strip() == ours, f"serial numbers {serials}: {done.stdout}{done.stderr}"
