@@ -147,36 +147,69 @@ def test_damaged_directory(rig: Rig, lock: str) -> None:
     assert (after == before) == (lock == "ofs-lock=yes")
 
 
-# Fields of struct ext4_super_block: offset, and a value that cannot be right.
+# Fields of superblocks: offset on the disk, and a value that cannot be right. From struct ext4_super_block,
+# squashfs_super_block, erofs_super_block and f2fs_super_block (which there is twice, 4 KiB apart).
 FIELDS = {
-    "blocks": (4, 0xFFFFFFFF),
-    "first_data_block": (20, 0xFFFFFFF0),
-    "log_block_size": (24, 99),
-    "blocks_per_group": (32, 0),
-    "inodes_per_group": (40, 0xFFFFFFFF),
-    "rev_level": (76, 0xFFFF),
-    "inode_size": (88, 0xFFF3),
-    "incompatible": (96, 0xFFFFFFFB),
-    "read_only_compatible": (100, 0xFFFFFFFF),
+    "ext4": {
+        "blocks": (1028, 0xFFFFFFFF),
+        "first_data_block": (1044, 0xFFFFFFF0),
+        "log_block_size": (1048, 99),
+        "blocks_per_group": (1056, 0),
+        "inodes_per_group": (1064, 0xFFFFFFFF),
+        "rev_level": (1100, 0xFFFF),
+        "inode_size": (1112, 0xFFF3),
+        "incompatible": (1120, 0xFFFFFFFB),
+        "read_only_compatible": (1124, 0xFFFFFFFF),
+    },
+    "squashfs": {
+        "inodes": (4, 0),
+        "block_size": (12, 0x7FFFFFFF),
+        "fragments": (16, 0xFFFFFFFF),
+        "compression": (20, 0x00110063),
+        "s_major": (28, 9),
+        "root_inode": (32, 0xFFFFFFFF),
+        "bytes_used": (40, 0x7FFFFFFF),
+        "id_table_start": (48, 0x7FFFFFFF),
+        "inode_table_start": (64, 0x7FFFFFFF),
+        "directory_table_start": (72, 0x7FFFFFFF),
+    },
+    "erofs": {
+        "blkszbits": (1036, 0x00640063),
+        "root_nid": (1038, 0xFFFFFFFF),
+        "blocks": (1060, 0xFFFFFFFF),
+        "meta_blkaddr": (1064, 0x7FFFFFFF),
+        "feature_incompat": (1104, 0xFFFFFFFF),
+    },
+    "f2fs": {
+        "log_sectorsize": (1032, 99),
+        "log_blocksize": (1040, 99),
+        "segs_per_sec": (1048, 0xFFFFFFFF),
+        "block_count": (1060, 0xFFFFFFFF),
+        "segment_count": (1072, 0xFFFFFFFF),
+    },
 }
+# Not caught by a checksum: the kernel, or our own reader, has to see it.
+UNCHECKED = {"ext4": ["-O", "^metadata_csum"], "erofs": ["-E", "nosbcrc"]}
+MODULES = {"squashfs": ["squashfs"], "erofs": ["erofs"], "f2fs": ["crc32_generic", "f2fs"]}
 
 
-@pytest.mark.parametrize("field", FIELDS)
-def test_wrong_field_in_the_superblock(rig: Rig, field: str) -> None:
-    """Not caught by a checksum: the kernel, or our own reader, has to see it."""
-    disk = rig.root(options=["-O", "^metadata_csum"])
-    offset, value = FIELDS[field]
+@pytest.mark.parametrize(("fstype", "field"), [(name, field) for name in FIELDS for field in FIELDS[name]])
+def test_wrong_field_in_the_superblock(rig: Rig, fstype: str, field: str) -> None:
+    disk = rig.root(fstype=fstype, options=UNCHECKED.get(fstype, []), size=64 if fstype == "f2fs" else 24)
+    offset, value = FIELDS[fstype][field]
     with disk.open("r+b") as file:
-        file.seek(1024 + offset)
-        file.write(struct.pack("<I", value))
+        for copy in (0, 4096) if fstype == "f2fs" else (0,):
+            file.seek(copy + offset)
+            file.write(struct.pack("<I", value))
     before = uml.sha256(disk)
-    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk])
+    initrd = rig.initramfs(modules=[*MODULES.get(fstype, []), "overlay"])
+    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk], initrd=initrd)
     assert "Kernel panic" not in boot.console
     assert uml.sha256(disk) == before
     if boot.sections:
         assert boot.report["protected"] is True
     else:
-        assert_gave_up(boot, "cannot mount root")
+        assert_gave_up(boot, "no root could be mounted")
 
 
 @failure(
