@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::layers::dir::Dir;
 use crate::live;
 use crate::remount::mount_flags;
+use crate::shown::Show;
 
 /// Files by one of which a boot partition of ours is known.
 const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
@@ -44,7 +45,7 @@ impl BootPartition {
             let real = fs::canonicalize(&folder).unwrap_or_default();
             if !real.is_dir() {
                 return Err(Error::missing(
-                    format!("{} is no folder", folder.display()),
+                    format!("{} is no folder", folder.shown()),
                     "correct --boot",
                 ));
             }
@@ -86,7 +87,7 @@ impl BootPartition {
         else {
             return Err(nothing(format!(
                 "{} is neither vfat nor ext4, or this is not root",
-                device.display()
+                device.shown()
             )));
         };
         let boot = BootPartition {
@@ -114,9 +115,7 @@ impl BootPartition {
         match read() {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system("read", self.folder.join(name).display())(
-                error,
-            )),
+            Err(error) => Err(Error::system("read", self.folder.join(name).shown())(error)),
         }
     }
 
@@ -161,7 +160,7 @@ impl BootPartition {
     fn write_beside(&self, name: &str, bytes: &[u8], writable: MountFlags) -> Result<()> {
         let path = self.folder.join(name);
         let beside = self.folder.join("uEnv.new");
-        let failed = |error| Error::system("write", path.display())(error);
+        let failed = |error| Error::system("write", path.shown())(error);
         let folder = File::open(&self.folder).map_err(failed)?;
         // What a cut has left may name clusters that are free: then vfat becomes read-only as it is removed.
         discard(&beside, &folder).map_err(failed)?;
@@ -189,7 +188,7 @@ impl BootPartition {
 
     fn remount(&self, flags: MountFlags, operation: &'static str) -> Result<()> {
         mount_remount(&self.folder, flags, "")
-            .map_err(Error::system(operation, self.folder.display()))
+            .map_err(Error::system(operation, self.folder.shown()))
     }
 }
 
@@ -231,11 +230,7 @@ fn exchange(from: &Path, to: &Path) -> io::Result<bool> {
 
 impl fmt::Display for BootPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.mounted
-            .as_ref()
-            .unwrap_or(&self.folder)
-            .display()
-            .fmt(f)
+        self.mounted.as_ref().unwrap_or(&self.folder).shown().fmt(f)
     }
 }
 
@@ -244,7 +239,7 @@ impl Drop for BootPartition {
         if self.mounted.is_some() {
             // Still mounted read-only at worst; the next run takes it from there.
             if let Err(error) = unmount(&self.folder, UnmountFlags::NOFOLLOW) {
-                log::warn!("cannot unmount {}: {error}", self.folder.display());
+                log::warn!("cannot unmount {}: {error}", self.folder.shown());
             }
         }
     }
@@ -303,7 +298,7 @@ fn node(sysfs: &Path) -> io::Result<PathBuf> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!("{} is another device", node.display()),
+            format!("{} is another device", node.shown()),
         ))
     }
 }

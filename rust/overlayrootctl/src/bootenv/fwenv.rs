@@ -9,6 +9,7 @@ use super::bootpart::BootPartition;
 use super::uenv::Import;
 use super::{fwconfig, Change, Store, Variables, ONCE};
 use crate::error::{Error, Result};
+use crate::shown::Show;
 
 const CONFIG: &str = "/etc/fw_env.config";
 const NAME: &str = "U-Boot's environment";
@@ -49,7 +50,7 @@ impl Tools {
         };
         if !tools.config.exists() {
             return Err(Error::missing(
-                format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.display()),
+                format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.shown()),
                 "write it: a line with device, offset, size of the environment and of an erase block \
                  (docs/environment.md has those of known boards)",
             ));
@@ -64,14 +65,14 @@ impl Tools {
     }
 
     fn run(&self, program: &Path, arguments: &[&str], input: Option<&str>) -> Result<Output> {
-        log::debug!("{} {arguments:?} {input:?}", program.display());
+        log::debug!("{} {arguments:?} {input:?}", program.shown());
         let mut command = Command::new(program);
         command
             .arg("-c")
             .arg(&self.config)
             .args(arguments)
             .env("LC_ALL", "C");
-        spawn(command, input).map_err(Error::system("run", program.display()))
+        spawn(command, input).map_err(Error::system("run", program.shown()))
     }
 
     fn script(&self) -> Script {

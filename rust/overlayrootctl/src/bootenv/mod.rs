@@ -21,6 +21,7 @@ pub use outcome::carry_out;
 pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, ONCE};
 
 use crate::error::{Error, Result};
+use crate::shown::Show;
 use bootpart::BootPartition;
 use uenv::{import, Import};
 
@@ -167,7 +168,7 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
                 Some(value) if name != ONCE && to != value => {
                     reasons.push(format!(
                         "{name}={} in {file} wins over {}",
-                        value.as_deref().unwrap_or_default(),
+                        value.as_deref().unwrap_or_default().shown(),
                         store.name()
                     ));
                 }
@@ -191,8 +192,8 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
                 cause: format!(
                     "{} was set to {}, but reads {}",
                     change.name,
-                    shown(change.to.as_ref()),
-                    shown(value)
+                    quoted(change.to.as_ref()),
+                    quoted(value)
                 ),
                 remedy:
                     "look whether the flash is write-protected and whether another program changes \
@@ -203,7 +204,7 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
     Ok(())
 }
 
-fn shown(value: Option<&String>) -> String {
+fn quoted(value: Option<&String>) -> String {
     value.map_or("nothing".to_owned(), |value| format!("'{value}'"))
 }
 
