@@ -18,7 +18,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
 
 pub use outcome::carry_out;
-pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, ONCE};
+pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, NAMES, ONCE};
 
 use crate::error::{Error, Result};
 use crate::shown::Show;
