@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Mounts and links that would lead the tool, or the init's copy of fstab, out of the real root; names that
-would forge what it prints."""
+would forge what it prints; a stick that would pass for the boot partition."""
 
 import json
 import pathlib
+import shutil
 
+import campaign_system
+import ctlboard
 import pytest
 import uml
 from conftest import Rig, assert_protected
@@ -165,6 +168,104 @@ def test_names_are_printed_so_that_they_forge_nothing(board: Board) -> None:
     for name, (_, text) in found.items():
         if name != "null":
             assert_harmless(text)
+
+
+# A stick with a boot script, that says something else than the boot partition.
+STICK = "a stranger's\noverlayfs=no\n"
+
+
+def stick(rig: Rig) -> pathlib.Path:
+    """Makes one."""
+    path = rig.folder / "stick.img"
+    with path.open("wb") as file:
+        file.truncate(2 << 20)
+    uml.run("mkfs.vfat", path)
+    for name, text in (("uEnv.txt", STICK), ("boot.scr", "a boot script\n")):
+        (rig.folder / name).write_text(text)
+        uml.run("mcopy", "-i", path, rig.folder / name, f"::{name}")
+    return path
+
+
+def boot_with_stick(rig: Rig, script: str, *disks: pathlib.Path, root: str) -> dict[str, tuple[int, str]]:
+    """Boots with the stick as the last of the disks; it is untouched if `script` does not write to it."""
+    initramfs = rig.initramfs(modules=("overlay", "fat", "vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii"))
+    boot = rig.boot(f"root={root}", disks, initramfs, script=ctlboard.RUN + script, memory=128)
+    return ctlboard.outputs(boot.script)
+
+
+def test_a_stick_does_not_pass_for_the_boot_partition(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """The disk of the root is what counts, whatever else is mounted; what fstab names makes two of them."""
+    card, other = rig.folder / "card.img", stick(rig)
+    campaign_system.card_of(card, ctl_disk)
+    before = uml.sha256(other)
+    found = boot_with_stick(
+        rig,
+        """
+        mkdir -p /media/stick /boot
+        mount -t vfat -o ro /dev/ubdb /media/stick
+        ctl status status --json
+        ctl disable disable --store file --json
+        mount -t vfat -o ro /dev/ubda1 /boot; mount -t vfat -o ro /dev/ubdb /boot
+        ctl covered enable --store file --json
+        umount /boot; ctl mounted enable --store file --json; umount /boot
+        echo '/dev/ubdb /boot vfat ro,noauto 0 0' >> /etc/fstab
+        mount /boot
+        ctl two disable --store file
+        ctl ask status
+        ctl named disable --store file --boot /run/overlayrootctl/boot
+        umount /boot; ctl again disable --store file --json
+        """,
+        *(card, other),
+        root="/dev/ubda2",
+    )
+    next_boot = json.loads(found["status"][1])["next_boot"]
+    assert next_boot["protected"] is True and "(/dev/ubda1)" in next_boot["source"], next_boot
+    for name, value, place in (
+        *(("disable", "no", "/dev/ubda1"), ("covered", "yes", "/dev/ubda1")),
+        *(("mounted", "yes", "/boot"), ("again", "no", "/dev/ubda1")),
+    ):
+        code, text = found[name]
+        assert code == 0, (name, text)
+        done = json.loads(text)
+        assert f"({place})" in done["store"] and done["next_boot"]["overlayfs"] == value, (name, text)
+    code, text = found["two"]
+    assert code == 3 and "two may be the boot partition: /dev/ubda1" in text and "--boot" in text
+    assert "next boot  not known: " in found["ask"][1] and "two may be" in found["ask"][1]
+    assert found["named"][0] == 3 and "no file of a boot partition" in found["named"][1]
+    assert uml.sha256(other) == before
+    assert campaign_system.OFF in card.read_bytes()
+
+
+def test_a_boot_partition_on_another_disk(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """It has to be named, by --boot or by fstab; a stick that is only mounted is not taken."""
+    root, other = shutil.copy(ctl_disk, rig.folder / "root.img"), stick(rig)
+    before = uml.sha256(other)
+    script = """
+        mkdir -p /boot /media/stick; mount -t vfat -o ro /dev/ubdb /media/stick
+        ctl refused enable
+        ctl refused-file enable --store file
+    """
+    found = boot_with_stick(rig, script, root, other, root="/dev/ubda")
+    for name in ("refused", "refused-file"):
+        code, text = found[name]
+        assert code == 3 and "no boot partition was found on the disk of the root" in text, text
+        assert "name the folder with --boot" in text
+    assert uml.sha256(other) == before
+    script += """
+        echo '/dev/ubdb /media/stick vfat ro,user,noauto 0 0' >> /etc/fstab
+        ctl user enable --store file
+        umount /media/stick; echo '/dev/ubdb /boot vfat ro,noauto 0 0' >> /etc/fstab; mount /boot
+        ctl fstab enable --store file --json
+        umount /boot; mount -t vfat -o ro /dev/ubdb /media/stick
+        ctl named disable --boot /media/stick --json
+    """
+    found = boot_with_stick(rig, script, root, other, root="/dev/ubda")
+    assert found["user"][0] == 3, found["user"]
+    for name, value, place in (("fstab", "yes", "/boot"), ("named", "no", "/media/stick")):
+        code, text = found[name]
+        assert code == 0, (name, text)
+        done = json.loads(text)
+        assert f"({place})" in done["store"] and done["next_boot"]["overlayfs"] == value, (name, text)
 
 
 @pytest.mark.parametrize(
