@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
 use serde::Serialize;
@@ -30,6 +31,9 @@ pub const ENTRY: super::Entry = super::Entry {
 
 /// Longest file whose contents are compared as text, bytes.
 const LONGEST: u64 = 1 << 20;
+
+/// After this the difference of two files need not be the smallest.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn define() -> Command {
     Command::new("diff")
@@ -171,7 +175,9 @@ fn text_diff(view: &View, change: &Change) -> Result<Option<String>> {
 
 fn unified(old: &str, new: &str, path: &Path) -> String {
     let name = path.shown();
-    TextDiff::from_lines(old, new)
+    TextDiff::configure()
+        .timeout(PATIENCE)
+        .diff_lines(old, new)
         .unified_diff()
         .header(&format!("real root:{name}"), &name.to_string())
         .to_string()
@@ -195,4 +201,23 @@ fn text(tree: &Dir, path: &Path) -> Result<Option<String>> {
         Ok(String::from_utf8(bytes).ok())
     };
     read().map_err(reading(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// As somebody may make them who wants to keep root waiting.
+    #[test]
+    fn files_that_have_little_in_common_take_no_hours() {
+        let text = |step: usize| -> String {
+            let line = |at: usize| format!("{}\n", at * step % 997);
+            (0..250_000).map(line).collect()
+        };
+        let began = Instant::now();
+        let diff = unified(&text(7), &text(11), Path::new("/a b"));
+        assert!(diff.starts_with("--- real root:\"/a b\"\n+++ \"/a b\"\n@@ "));
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
 }
