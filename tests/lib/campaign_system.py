@@ -108,10 +108,15 @@ def card(
 ) -> None:
     """Makes a card; `root_size` in MiB."""
     with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name) / "root.img"
+        card_of(path, uml.disk(root, fstype, change=system, size=root_size, options=options))
+
+
+def card_of(path: pathlib.Path, root: pathlib.Path) -> None:
+    """Makes a card with this file system as its root."""
+    with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        root = uml.disk(folder / "root.img", fstype, change=system, size=root_size, options=options)
-        size = (ROOT >> 20) + root_size
-        uml.partitioned(path, TABLE, 2, root, size=size)
+        uml.partitioned(path, TABLE, 2, root, size=(ROOT + root.stat().st_size) >> 20)
         boot = folder / "boot.img"
         with boot.open("wb") as file:
             file.truncate(BOOT_SIZE)

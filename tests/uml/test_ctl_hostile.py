@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Mounts and links that would lead the tool, or the init's copy of fstab, out of the real root."""
+"""Mounts and links that would lead the tool, or the init's copy of fstab, out of the real root; names that
+would forge what it prints; a stick that would pass for the boot partition."""
 
+import json
 import pathlib
+import shutil
 
+import campaign_system
+import ctlboard
 import pytest
 import uml
 from conftest import Rig, assert_protected
@@ -94,6 +99,173 @@ def test_names_and_links_in_the_running_system(board: Board) -> None:
     assert "kept /tmp/out/keep" in found["inside"][1]
     assert found["real"][1] == "/tmp/out\n../../../tmp/out\nfifo\n5\n"
     uml.run("e2fsck", "-fn", board.disk)
+
+
+def assert_harmless(text: str) -> None:
+    """A terminal prints all of it, and obeys nothing."""
+    odd = {character for character in text if not character.isprintable() and character != "\n"}
+    assert not odd, (odd, text)
+
+
+def test_names_are_printed_so_that_they_forge_nothing(board: Board) -> None:
+    """Names with line ends, escapes and bytes that are no text: in text, in JSON and for xargs."""
+    found = board.run(
+        r"""
+        mkdir /opt; cd /opt
+        touch "$(printf 'a\ndeleted shadow')" "$(printf '\033[2J')" "$(printf 'c\377')" 'd e' f
+        mkdir "$(printf 'g\033]0;x\007')"; touch "$(printf 'g\033]0;x\007/h\302\233')"; cd /
+        printf 'one\r\n\033[31mtwo\nthree\n' > /etc/text
+        ctl text diff /opt
+        ctl json --json diff /opt
+        ctl content diff --content /etc/text
+        ctl patch --json diff --content /etc/text
+        overlayrootctl diff -z /opt | { echo '<<null'; busybox od -An -v -tx1; echo '>>0'; }
+        ctl status status
+        ctl refused commit "$(printf '/opt/none\033[2J\nerror: x')"
+        ctl plan plan --cmdline "$(printf 'root=/dev/ubda overlayfs=maybe\033[2J ofs-size=9\r')"
+        overlayrootctl diff -z /opt | RUST_LOG=debug xargs -0 overlayrootctl commit > /tmp/out 2>&1
+        echo "<<commit"; cat /tmp/out; echo '>>0'
+        ctl kept --json commit --dry-run /opt
+        echo changed > "$(printf '/opt/c\377')"
+        ctl dry commit --dry-run /opt; ctl again --json commit /opt
+        echo changed > "$(printf '/opt/c\377')"; ctl revert revert /opt; ctl nothing --json revert /opt/f
+        echo '<<real'; ls /mnt/root-RO/opt | wc -l; echo '>>0'
+        """
+    )
+    folder = r'"/opt/g\033]0;x\a'
+    shown = [
+        *("/opt/", r'"/opt/\033[2J"', r'"/opt/a\ndeleted shadow"', r'"/opt/c\377"', '"/opt/d e"'),
+        *("/opt/f", folder + '/"', folder + r'/h\302\233"'),
+    ]
+    assert sorted(found["text"][1].splitlines()) == sorted(f"added   {name}" for name in shown)
+    odd = b"/opt/c\xff"
+    paths = {
+        bytes(c["path"]) if isinstance(c["path"], list) else c["path"].encode()
+        for c in json.loads(found["json"][1])
+    }
+    assert paths == {
+        *(b"/opt", b"/opt/\x1b[2J", b"/opt/a\ndeleted shadow", odd, b"/opt/d e", b"/opt/f"),
+        *(b"/opt/g\x1b]0;x\x07", b"/opt/g\x1b]0;x\x07/h\xc2\x9b"),
+    }
+    assert set(bytes.fromhex(found["null"][1]).split(b"\0")) == {*paths, b""}
+    assert r"+one\r" in found["content"][1] and r"+\033[31mtwo" in found["content"][1]
+    assert "+one\r\n+\x1b[31mtwo\n" in json.loads(found["patch"][1])[0]["diff"]
+    assert folder in found["status"][1]
+    assert found["refused"][0] == 3 and r'"/opt/none\033[2J\nerror: x" is neither' in found["refused"][1]
+    assert r"maybe\033[2J" in found["plan"][1]
+    kept = {
+        "kept /opt",
+        f'kept {folder}"',
+        *(f"kept {name}" for name in shown if not name.endswith(("/", '/"'))),
+    }
+    assert kept <= set(found["commit"][1].splitlines()), found["commit"]
+    assert json.loads(found["kept"][1])["committed"] == []
+    assert r'would keep "/opt/c\377"' in found["dry"][1]
+    assert json.loads(found["again"][1])["committed"] == [{"path": list(odd), "action": "write"}]
+    assert found["revert"][1] == 'reverted "/opt/c\\377"\n'
+    assert json.loads(found["nothing"][1]) == {"reverted": [], "unchanged": ["/opt/f"]}
+    assert found["real"][1] == "6\n"
+    for name, (_, text) in found.items():
+        if name != "null":
+            assert_harmless(text)
+
+
+# A stick with a boot script, that says something else than the boot partition.
+STICK = "a stranger's\noverlayfs=no\n"
+
+
+def stick(rig: Rig) -> pathlib.Path:
+    """Makes one."""
+    path = rig.folder / "stick.img"
+    with path.open("wb") as file:
+        file.truncate(2 << 20)
+    uml.run("mkfs.vfat", path)
+    for name, text in (("uEnv.txt", STICK), ("boot.scr", "a boot script\n")):
+        (rig.folder / name).write_text(text)
+        uml.run("mcopy", "-i", path, rig.folder / name, f"::{name}")
+    return path
+
+
+def boot_with_stick(rig: Rig, script: str, *disks: pathlib.Path, root: str) -> dict[str, tuple[int, str]]:
+    """Boots with the stick as the last of the disks; it is untouched if `script` does not write to it."""
+    initramfs = rig.initramfs(modules=("overlay", "fat", "vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii"))
+    boot = rig.boot(f"root={root}", disks, initramfs, script=ctlboard.RUN + script, memory=128)
+    return ctlboard.outputs(boot.script)
+
+
+def test_a_stick_does_not_pass_for_the_boot_partition(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """The disk of the root is what counts, whatever else is mounted; what fstab names makes two of them."""
+    card, other = rig.folder / "card.img", stick(rig)
+    campaign_system.card_of(card, ctl_disk)
+    before = uml.sha256(other)
+    found = boot_with_stick(
+        rig,
+        """
+        mkdir -p /media/stick /boot
+        mount -t vfat -o ro /dev/ubdb /media/stick
+        ctl status status --json
+        ctl disable disable --store file --json
+        mount -t vfat -o ro /dev/ubda1 /boot; mount -t vfat -o ro /dev/ubdb /boot
+        ctl covered enable --store file --json
+        umount /boot; ctl mounted enable --store file --json; umount /boot
+        echo '/dev/ubdb /boot vfat ro,noauto 0 0' >> /etc/fstab
+        mount /boot
+        ctl two disable --store file
+        ctl ask status
+        ctl named disable --store file --boot /run/overlayrootctl/boot
+        umount /boot; ctl again disable --store file --json
+        """,
+        *(card, other),
+        root="/dev/ubda2",
+    )
+    next_boot = json.loads(found["status"][1])["next_boot"]
+    assert next_boot["protected"] is True and "(/dev/ubda1)" in next_boot["source"], next_boot
+    for name, value, place in (
+        *(("disable", "no", "/dev/ubda1"), ("covered", "yes", "/dev/ubda1")),
+        *(("mounted", "yes", "/boot"), ("again", "no", "/dev/ubda1")),
+    ):
+        code, text = found[name]
+        assert code == 0, (name, text)
+        done = json.loads(text)
+        assert f"({place})" in done["store"] and done["next_boot"]["overlayfs"] == value, (name, text)
+    code, text = found["two"]
+    assert code == 3 and "two may be the boot partition: /dev/ubda1" in text and "--boot" in text
+    assert "next boot  not known: " in found["ask"][1] and "two may be" in found["ask"][1]
+    assert found["named"][0] == 3 and "no file of a boot partition" in found["named"][1]
+    assert uml.sha256(other) == before
+    assert campaign_system.OFF in card.read_bytes()
+
+
+def test_a_boot_partition_on_another_disk(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """It has to be named, by --boot or by fstab; a stick that is only mounted is not taken."""
+    root, other = shutil.copy(ctl_disk, rig.folder / "root.img"), stick(rig)
+    before = uml.sha256(other)
+    script = """
+        mkdir -p /boot /media/stick; mount -t vfat -o ro /dev/ubdb /media/stick
+        ctl refused enable
+        ctl refused-file enable --store file
+    """
+    found = boot_with_stick(rig, script, root, other, root="/dev/ubda")
+    for name in ("refused", "refused-file"):
+        code, text = found[name]
+        assert code == 3 and "no boot partition was found on the disk of the root" in text, text
+        assert "name the folder with --boot" in text
+    assert uml.sha256(other) == before
+    script += """
+        echo '/dev/ubdb /media/stick vfat ro,user,noauto 0 0' >> /etc/fstab
+        ctl user enable --store file
+        umount /media/stick; echo '/dev/ubdb /boot vfat ro,noauto 0 0' >> /etc/fstab; mount /boot
+        ctl fstab enable --store file --json
+        umount /boot; mount -t vfat -o ro /dev/ubdb /media/stick
+        ctl named disable --boot /media/stick --json
+    """
+    found = boot_with_stick(rig, script, root, other, root="/dev/ubda")
+    assert found["user"][0] == 3, found["user"]
+    for name, value, place in (("fstab", "yes", "/boot"), ("named", "no", "/media/stick")):
+        code, text = found[name]
+        assert code == 0, (name, text)
+        done = json.loads(text)
+        assert f"({place})" in done["store"] and done["next_boot"]["overlayfs"] == value, (name, text)
 
 
 @pytest.mark.parametrize(

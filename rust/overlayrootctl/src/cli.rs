@@ -3,14 +3,14 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::{commands, exit};
+use crate::{commands, exit, shown};
 
 /// The program's command line.
 pub fn command() -> Command {
     Command::new("overlayrootctl")
         .version(env!("CARGO_PKG_VERSION"))
         .about("See, keep, undo and switch what the overlayroot init does")
-        .after_help(exit::HELP)
+        .after_help(format!("{}\n{}", exit::HELP, shown::HELP))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)

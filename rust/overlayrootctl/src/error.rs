@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::exit;
+use crate::shown::Show;
 
 /// Result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -179,7 +180,7 @@ impl fmt::Display for Error {
                     false => {
                         for (at, path) in done.iter().enumerate() {
                             let comma = if at == 0 { "" } else { ", " };
-                            write!(f, "{comma}{}", path.display())?;
+                            write!(f, "{comma}{}", path.shown())?;
                         }
                         Ok(())
                     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Who uses the real root in a way that keeps it writable.
 
+use crate::shown::Show;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -63,11 +64,11 @@ fn open_file(folder: &Path, device: u64) -> Option<String> {
         }
         let path = fs::read_link(entry.path()).unwrap_or_default();
         if meta.nlink() == 0 {
-            return Some(format!("{} is deleted and open", path.display()));
+            return Some(format!("{} is deleted and open", path.shown()));
         }
         let info = folder.join("fdinfo").join(entry.file_name());
         if is_for_writing(&fs::read_to_string(info).unwrap_or_default()) {
-            return Some(format!("{} is open for writing", path.display()));
+            return Some(format!("{} is open for writing", path.shown()));
         }
     }
     None
@@ -100,13 +101,13 @@ fn mapping(line: &str, device: &str) -> Option<String> {
     if on != device {
         return None;
     }
-    let path = line.split_once('/').map_or("", |(_, path)| path);
+    let path = line.find('/').and_then(|at| line.get(at..)).unwrap_or("/");
     match (
         access.contains('w') && access.ends_with('s'),
         path.ends_with(" (deleted)"),
     ) {
-        (_, true) => Some(format!("/{path} is mapped")),
-        (true, _) => Some(format!("/{path} is mapped for writing")),
+        (_, true) => Some(format!("{} is mapped", path.shown())),
+        (true, _) => Some(format!("{} is mapped for writing", path.shown())),
         _ => None,
     }
 }
@@ -129,7 +130,7 @@ mod tests {
         assert!(is_for_writing("flags:\t0100002\n") && is_for_writing("flags:\t02100001"));
         assert_eq!(
             mapping("7f00-7f01 rw-s 00000000 62:00 12 /a b", "62:00").unwrap(),
-            "/a b is mapped for writing"
+            "\"/a b\" is mapped for writing"
         );
         assert_eq!(
             mapping(
@@ -137,7 +138,7 @@ mod tests {
                 "62:00"
             )
             .unwrap(),
-            "/lib/x (deleted) is mapped"
+            "\"/lib/x (deleted)\" is mapped"
         );
         assert_eq!(
             mapping("7f00-7f01 r-xp 00000000 62:00 12 /lib/x", "62:00"),

@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: MIT
 //! The program: log, command line, command, exit code.
 
-use std::io::IsTerminal;
+use std::ffi::OsStr;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use overlayrootctl::output::Output;
-use overlayrootctl::{cli, commands, exit};
+use overlayrootctl::{cli, commands, exit, shown};
 
 fn main() -> ExitCode {
     start_log();
     let matches = match cli::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
-            let _ = error.print(); // no place is left to say that it failed
+            match std::env::args_os().all(|argument| is_harmless(&argument)) {
+                true => {
+                    let _ = error.print(); // no place is left to say that it failed
+                }
+                // Its message has the argument in it.
+                false => eprintln!("error: {}", error.kind()),
+            }
             return ExitCode::from(match error.use_stderr() {
                 true => exit::USAGE,
                 false => exit::DONE, // --help, --version
@@ -36,5 +43,21 @@ fn start_log() {
     if std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal() {
         builder.write_style(env_logger::WriteStyle::Never);
     }
-    builder.format_target(false).init();
+    builder
+        .format(|out, record| {
+            let (level, message) = (record.level(), record.args().to_string());
+            let style = out.default_level_style(level);
+            writeln!(
+                out,
+                "[{style}{level:<5}{style:#}] {}",
+                shown::line(&message)
+            )
+        })
+        .init();
+}
+
+/// Whether a terminal prints all of it.
+fn is_harmless(argument: &OsStr) -> bool {
+    let text = argument.to_str();
+    text.is_some_and(|text| shown::line(text) == text)
 }

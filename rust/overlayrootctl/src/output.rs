@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Standard output: text for people, JSON for programs; colours on a terminal only.
+//! Standard output: text for people, JSON for programs; colours on a terminal only. What others made (names,
+//! labels, messages) goes through [`shown`].
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -7,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::shown;
 
 /// How to print.
 pub struct Output {
@@ -73,9 +75,9 @@ impl Output {
     ) -> Result<()> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let written = if self.json {
-            serde_json::to_writer_pretty(&mut out, value)
+            serde_json::to_string_pretty(value)
                 .map_err(io::Error::from)
-                .and_then(|()| out.write_all(b"\n"))
+                .and_then(|text| writeln!(out, "{}", shown::json(&text)))
         } else {
             text(&mut out)
         };
@@ -89,9 +91,9 @@ impl Output {
     /// Prints `value` as one line of JSON: for programs that go on.
     pub fn print_line(&self, value: &impl Serialize) -> Result<()> {
         let mut out = io::stdout().lock();
-        let written = serde_json::to_writer(&mut out, value)
+        let written = serde_json::to_string(value)
             .map_err(io::Error::from)
-            .and_then(|()| out.write_all(b"\n"));
+            .and_then(|text| writeln!(out, "{}", shown::json(&text)));
         written.and_then(|()| out.flush()).map_err(Error::Output)
     }
 
@@ -103,9 +105,9 @@ impl Output {
         } else {
             ("", "")
         };
-        eprintln!("{on}error:{off} {error}");
+        eprintln!("{on}error:{off} {}", shown::line(&error.to_string()));
         if !error.remedy().is_empty() {
-            eprintln!("remedy: {}", error.remedy());
+            eprintln!("remedy: {}", shown::line(error.remedy()));
         }
         if self.json {
             let object = serde_json::json!({

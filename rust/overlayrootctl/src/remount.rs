@@ -7,11 +7,12 @@ use rustix::fs::{statvfs, StatVfsMountFlags};
 use rustix::mount::MountFlags;
 
 use crate::error::{Error, Result};
+use crate::shown::Show;
 
 /// The flags with which a file system is mounted.
 pub fn mount_flags(path: &Path) -> Result<MountFlags> {
     let now = statvfs(path)
-        .map_err(Error::system("look at", path.display()))?
+        .map_err(Error::system("look at", path.shown()))?
         .f_flag;
     let table = [
         (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),

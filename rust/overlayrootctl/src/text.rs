@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! Numbers for people, and paths for JSON.
-
-use std::path::{Path, PathBuf};
-
-use serde::{Serialize, Serializer};
+//! Numbers for people.
 
 /// Bytes in the unit that leaves one to four digits: `0 B`, `512 B`, `4.0 KiB`, `198.7 MiB`.
 pub fn bytes(count: u64) -> String {
@@ -20,41 +16,11 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A path for JSON, which has no bytes: what is not UTF-8 becomes U+FFFD. For `serialize_with`.
-pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    path.to_string_lossy().serialize(serializer)
-}
-
-/// The same for a list.
-pub fn lossy_list<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(paths.iter().map(|p| p.to_string_lossy()))
-}
-
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsString;
-    use std::os::unix::ffi::OsStringExt;
-
-    #[test]
-    fn any_path_can_be_printed() {
-        #[derive(Serialize)]
-        struct Printed {
-            #[serde(serialize_with = "lossy")]
-            path: PathBuf,
-            #[serde(serialize_with = "lossy_list")]
-            list: Vec<PathBuf>,
-        }
-        let path = PathBuf::from(OsString::from_vec(b"/a\xffb".to_vec()));
-        let list = vec![path.clone()];
-        let text = serde_json::to_string(&Printed { path, list }).unwrap();
-        assert_eq!(
-            text,
-            "{\"path\":\"/a\u{fffd}b\",\"list\":[\"/a\u{fffd}b\"]}"
-        );
-    }
 
     #[test]
     fn units() {

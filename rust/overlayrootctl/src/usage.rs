@@ -12,7 +12,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Directory {
     /// Path in the running system.
-    #[serde(serialize_with = "crate::text::lossy")]
+    #[serde(with = "crate::jsonpath")]
     pub path: PathBuf,
     /// Bytes of RAM.
     pub bytes: u64,

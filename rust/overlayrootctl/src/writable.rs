@@ -31,6 +31,7 @@ use crate::keep::in_use::{self, SecondNames};
 use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
 use crate::live::{Layers, Live};
+use crate::shown::Show;
 
 /// How often, and after which pauses, read-only is tried again while somebody holds the file system.
 const TRIES: u32 = 20;
@@ -212,7 +213,7 @@ impl Lock {
         let path = PathBuf::from(&layers.ram.target).join("overlayrootctl.lock");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(Error::system("open", path.display()))?;
+            .map_err(Error::system("open", path.shown()))?;
         let mut file = File::from(file);
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -227,7 +228,7 @@ impl Lock {
                     "wait until it is done, or end it",
                 ));
             }
-            Err(error) => return Err(Error::system("lock", path.display())(error)),
+            Err(error) => return Err(Error::system("lock", path.shown())(error)),
         }
         let note = format!("{purpose} (process {})\n", std::process::id());
         let written = file
@@ -236,7 +237,7 @@ impl Lock {
             .and_then(|()| file.write_all(note.as_bytes()));
         if let Err(error) = written {
             // A full RAM layer, say: the lock holds without the note.
-            log::debug!("cannot write {}: {error}", path.display());
+            log::debug!("cannot write {}: {error}", path.shown());
         }
         Ok(Lock(file))
     }

@@ -66,6 +66,24 @@ fn refusals_carry_a_remedy_in_text_and_json() {
 }
 
 #[test]
+fn what_is_said_about_arguments_drives_no_terminal() {
+    for arguments in [
+        &["revert", "/proc/a\x1b[2J\nerror: all is lost"][..],
+        &["size", "9\u{9b}2J\r"],
+        &["--\x1b[2J"],
+        &["status", "\x1b[2J\nerror: all is lost"],
+    ] {
+        let done = run(arguments);
+        assert_ne!(done.status.code(), Some(0), "{arguments:?}");
+        let said = text(&done.stderr);
+        assert!(said.starts_with("error: "), "{said:?}");
+        assert!(!said.contains("\nerror"), "{said:?}");
+        let harmless = |c: char| !c.is_control() || c == '\n';
+        assert!(said.chars().all(harmless), "{said:?}");
+    }
+}
+
+#[test]
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&run(&["completion", shell]).stdout);

@@ -1,29 +1,35 @@
 // SPDX-License-Identifier: MIT
-//! The boot partition: found where it is mounted, or else mounted read-only for as long as it is needed.
+//! The boot partition: where it is mounted, or else mounted read-only for as long as it is needed.
 
 use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{makedev, openat, renameat_with, syncfs, Mode, OFlags, RenameFlags, CWD};
+use overlayroot::mountinfo::{self, Mount};
+use rustix::fs::{openat, renameat_with, syncfs, Mode, OFlags, RenameFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
 
+use super::bootdisk::{is_named, is_seen, Disks};
 use super::uenv::{self, Import, UENV};
 use crate::error::{Error, Result};
 use crate::layers::dir::Dir;
-use crate::live;
+use crate::live::{self, Live};
 use crate::remount::mount_flags;
+use crate::shown::Show;
 
 /// Files by one of which a boot partition of ours is known.
 const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
+/// What the boot script imports, in its order.
+const IMPORTED: [&str; 2] = ["overlayroot.env", UENV];
 /// The boot script, under its two names.
 const SCRIPTS: [&str; 2] = ["boot.scr", "6x_bootscript"];
 /// As much as is read of a file, bytes.
 const LARGEST: u64 = 16 << 20;
+/// Says which boot partition is on another disk than the root.
+const FSTAB: &str = "/etc/fstab";
 /// Where it is mounted when it is not mounted already.
 const OURS: &str = "/run/overlayrootctl/boot";
 const FLAGS: MountFlags = MountFlags::NOSUID
@@ -38,14 +44,21 @@ pub struct BootPartition {
 }
 
 impl BootPartition {
-    /// The one in `folder`, or the one of this board.
+    /// The one in `folder`, or the one of this board: [`super::bootdisk`] says where it may be. Where there may
+    /// be two, neither is taken.
     pub fn find(folder: Option<PathBuf>) -> Result<BootPartition> {
         if let Some(folder) = folder {
             let real = fs::canonicalize(&folder).unwrap_or_default();
             if !real.is_dir() {
                 return Err(Error::missing(
-                    format!("{} is no folder", folder.display()),
+                    format!("{} is no folder", folder.shown()),
                     "correct --boot",
+                ));
+            }
+            if !holds(&real, &MARKS) && !holds(&real, &IMPORTED) {
+                return Err(Error::missing(
+                    format!("{} has no file of a boot partition", folder.shown()),
+                    "mount the boot partition there, or correct --boot",
                 ));
             }
             return Ok(BootPartition {
@@ -54,19 +67,47 @@ impl BootPartition {
             });
         }
         let table = live::table()?;
-        if let Some(folder) = mounted(&table).find(|folder| has_mark(folder)) {
-            return Ok(BootPartition {
-                folder,
+        let mounts = mountinfo::parse(&table);
+        let root = Live::parse(&table).map(|live| live.layers.map_or(live.root, |l| l.lower));
+        let sysfs = Path::new("/sys");
+        let disks = Disks::of(&root.unwrap_or_default(), sysfs);
+        let fstab = fstab();
+        let marked = |is_it: &dyn Fn(&Mount) -> bool| {
+            let mut here = mounts.iter().filter(|m| m.target != "/");
+            let found = here.find(|m| is_it(m) && is_seen(m) && holds(m.target.as_ref(), &MARKS));
+            found.map(|m| BootPartition {
+                folder: PathBuf::from(&m.target),
                 mounted: None,
-            });
+            })
+        };
+        let on_disk = match marked(&|mount| Disks::of(mount, sysfs).share(&disks)) {
+            Some(boot) => Ok(boot),
+            None => BootPartition::mount_first_of(&disks),
+        };
+        let elsewhere = marked(&|mount| {
+            is_named(&fstab, &mount.target) && !Disks::of(mount, sysfs).share(&disks)
+        });
+        match (on_disk, elsewhere) {
+            (Ok(one), Some(other)) => Err(Error::refused(
+                format!("two may be the boot partition: {one}, on the disk of the root, and {other}, which fstab names"),
+                "name the one that U-Boot reads with --boot, or take the boot script off the other one",
+            )),
+            (Ok(boot), None) | (Err(_), Some(boot)) => Ok(boot),
+            (Err(error), None) => Err(error),
         }
+    }
+
+    /// Mounts the first partition of a disk of the root, if it is a boot partition.
+    fn mount_first_of(disks: &Disks) -> Result<BootPartition> {
         let nothing = |why: String| {
             Error::missing(
-                format!("no boot partition was found: {why}"),
-                "mount it, or name the folder with --boot",
+                format!("no boot partition was found on the disk of the root: {why}"),
+                "mount it, and when it is on another disk, at /boot as /etc/fstab says, or name the folder with --boot",
             )
         };
-        let device = first_partition(&table).map_err(|e| nothing(e.to_string()))?;
+        let device = disks
+            .first_partition()
+            .map_err(|e| nothing(e.to_string()))?;
         fs::create_dir_all(OURS).map_err(Error::system("make", OURS))?;
         let types = ["vfat", "ext4"];
         let mount_as = |fstype: &str| {
@@ -86,14 +127,14 @@ impl BootPartition {
         else {
             return Err(nothing(format!(
                 "{} is neither vfat nor ext4, or this is not root",
-                device.display()
+                device.shown()
             )));
         };
         let boot = BootPartition {
             folder: OURS.into(),
             mounted: Some(device),
         };
-        if !has_mark(&boot.folder) {
+        if !holds(&boot.folder, &MARKS) {
             return Err(nothing(format!(
                 "{boot} holds none of {}",
                 MARKS.join(", ")
@@ -114,9 +155,7 @@ impl BootPartition {
         match read() {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system("read", self.folder.join(name).display())(
-                error,
-            )),
+            Err(error) => Err(Error::system("read", self.folder.join(name).shown())(error)),
         }
     }
 
@@ -126,10 +165,7 @@ impl BootPartition {
             let text = self.read(name).ok()??;
             Some((format!("{name} on the boot partition"), uenv::parse(&text)))
         };
-        ["overlayroot.env", UENV]
-            .into_iter()
-            .filter_map(file)
-            .collect()
+        IMPORTED.into_iter().filter_map(file).collect()
     }
 
     /// Whether the boot script has a word in it; `None` when there is no boot script.
@@ -161,7 +197,7 @@ impl BootPartition {
     fn write_beside(&self, name: &str, bytes: &[u8], writable: MountFlags) -> Result<()> {
         let path = self.folder.join(name);
         let beside = self.folder.join("uEnv.new");
-        let failed = |error| Error::system("write", path.display())(error);
+        let failed = |error| Error::system("write", path.shown())(error);
         let folder = File::open(&self.folder).map_err(failed)?;
         // What a cut has left may name clusters that are free: then vfat becomes read-only as it is removed.
         discard(&beside, &folder).map_err(failed)?;
@@ -189,7 +225,7 @@ impl BootPartition {
 
     fn remount(&self, flags: MountFlags, operation: &'static str) -> Result<()> {
         mount_remount(&self.folder, flags, "")
-            .map_err(Error::system(operation, self.folder.display()))
+            .map_err(Error::system(operation, self.folder.shown()))
     }
 }
 
@@ -231,11 +267,7 @@ fn exchange(from: &Path, to: &Path) -> io::Result<bool> {
 
 impl fmt::Display for BootPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.mounted
-            .as_ref()
-            .unwrap_or(&self.folder)
-            .display()
-            .fmt(f)
+        self.mounted.as_ref().unwrap_or(&self.folder).shown().fmt(f)
     }
 }
 
@@ -244,82 +276,31 @@ impl Drop for BootPartition {
         if self.mounted.is_some() {
             // Still mounted read-only at worst; the next run takes it from there.
             if let Err(error) = unmount(&self.folder, UnmountFlags::NOFOLLOW) {
-                log::warn!("cannot unmount {}: {error}", self.folder.display());
+                log::warn!("cannot unmount {}: {error}", self.folder.shown());
             }
         }
     }
 }
 
-/// Mount points of a mount table, those without blanks and such.
-fn mounted(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    points
-        .filter(|point| *point != "/" && !point.contains('\\'))
-        .map(PathBuf::from)
-}
-
-fn has_mark(folder: &Path) -> bool {
-    MARKS.iter().any(|name| folder.join(name).is_file())
-}
-
-/// Device node of the first partition of the disk that the real root is on.
-fn first_partition(table: &str) -> io::Result<PathBuf> {
-    let number = |point: &str| {
-        let line = table
-            .lines()
-            .rev()
-            .find(|line| line.split(' ').nth(4) == Some(point))?;
-        line.split(' ').nth(2)
-    };
-    let missing = |what| io::Error::new(io::ErrorKind::NotFound, what);
-    let root = number("/mnt/root-RO")
-        .or_else(|| number("/"))
-        .ok_or_else(|| missing("no root is mounted"))?;
-    let partition = fs::canonicalize(Path::new("/sys/dev/block").join(root))
-        .map_err(|_| missing("the root is not on a disk"))?;
-    let disk = partition
-        .parent()
-        .ok_or_else(|| missing("the root is not on a partition"))?;
-    for entry in fs::read_dir(disk)? {
-        let entry = entry?;
-        let is_first =
-            fs::read_to_string(entry.path().join("partition")).is_ok_and(|n| n.trim() == "1");
-        if is_first && entry.path() != partition {
-            return node(&entry.path());
+/// The running system's fstab; nothing when it is no file.
+fn fstab() -> Vec<u8> {
+    let mut text = Vec::new();
+    if fs::metadata(FSTAB).is_ok_and(|m| m.is_file()) {
+        let read = File::open(FSTAB).and_then(|file| file.take(LARGEST).read_to_end(&mut text));
+        if let Err(error) = read {
+            log::debug!("{FSTAB}: {error}");
         }
     }
-    Err(missing("the disk of the root has no other first partition"))
+    text
 }
 
-/// Device node of a block device in sysfs.
-fn node(sysfs: &Path) -> io::Result<PathBuf> {
-    let name = sysfs.file_name().unwrap_or_default();
-    let node = Path::new("/dev").join(name);
-    let number = fs::read_to_string(sysfs.join("dev"))?;
-    let (major, minor) = number.trim().split_once(':').unwrap_or_default();
-    let wanted = makedev(major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
-    if fs::metadata(&node)?.rdev() == wanted {
-        Ok(node)
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("{} is another device", node.display()),
-        ))
-    }
+fn holds(folder: &Path, names: &[&str]) -> bool {
+    names.iter().any(|name| folder.join(name).is_file())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mount_points() {
-        let table = "22 1 0:21 / / rw - overlay overlay rw\n\
-                     30 22 179:1 / /boot/firmware ro - vfat /dev/mmcblk3p1 ro\n\
-                     31 22 179:3 / /mnt/a\\040b ro - ext4 /dev/x ro\n";
-        let points: Vec<_> = mounted(table).collect();
-        assert_eq!(points, [PathBuf::from("/boot/firmware")]);
-    }
 
     #[test]
     fn links_and_pipes_are_neither_read_nor_written_through() {
@@ -329,7 +310,9 @@ mod tests {
             outside.path().join("victim"),
         );
         fs::write(&victim, "overlayfs=no\n").unwrap();
+        fs::write(at("boot.scr"), "").unwrap();
         let boot = BootPartition::find(Some(folder.path().into())).unwrap();
+        fs::remove_file(at("boot.scr")).unwrap();
         for name in [UENV, "uEnv.new"] {
             std::os::unix::fs::symlink(&victim, at(name)).unwrap();
         }
@@ -353,11 +336,14 @@ mod tests {
             "correct --boot"
         );
         let folder = tempfile::tempdir().unwrap();
+        // Nothing is mounted there.
+        let found = BootPartition::find(Some(folder.path().into()));
+        assert!(found.err().unwrap().remedy().starts_with("mount the"));
+        fs::write(folder.path().join(UENV), "overlayfs=no\n").unwrap();
         let boot = BootPartition::find(Some(folder.path().into())).unwrap();
         assert_eq!(boot.script_has("overlayfs_once"), None);
         fs::write(folder.path().join("boot.scr"), "header overlayfs_once").unwrap();
         fs::write(folder.path().join("overlayroot.env"), "# x\nofs_root=a\n").unwrap();
-        fs::write(folder.path().join(UENV), "overlayfs=no\n").unwrap();
         assert_eq!(boot.script_has("overlayfs_once"), Some(true));
         assert_eq!(boot.script_has("never"), Some(false));
         let imported = boot.imported();

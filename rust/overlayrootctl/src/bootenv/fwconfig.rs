@@ -4,6 +4,7 @@
 //! Format of the file: tools/env/fw_env.config of U-Boot. Format of an environment: include/env_internal.h
 //! there: CRC-32 of the data, little-endian; one byte of flags where there are two copies; the data.
 
+use crate::shown::Show;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -59,7 +60,7 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
         Ok(text) => text,
         Err(error) => {
             return Some(Finding {
-                cause: format!("cannot read {}: {error}", config.display()),
+                cause: format!("cannot read {}: {error}", config.shown()),
                 remedy: "write it: a line with device, offset, size of the environment and of an erase block",
             })
         }
@@ -68,7 +69,7 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
     if places.is_empty() {
         // The newer format of libubootenv is YAML, which its own tools know best.
         return (!text.contains("uboot:")).then(|| Finding {
-            cause: format!("{} names no place", config.display()),
+            cause: format!("{} names no place", config.shown()),
             remedy: "add a line with device, offset, size of the environment and of an erase block",
         });
     }
@@ -249,9 +250,10 @@ mod tests {
         let config = folder.path().join("fw_env.config");
         let flash = folder.path().join("flash");
         let find = |lines: &str, content: &[u8]| {
+            let name = flash.to_str().unwrap();
             fs::write(&flash, content).unwrap();
-            fs::write(&config, lines.replace("FLASH", &flash.to_string_lossy())).unwrap();
-            diagnose(&config).map(|f| f.cause.replace(&*flash.to_string_lossy(), "FLASH"))
+            fs::write(&config, lines.replace("FLASH", name)).unwrap();
+            diagnose(&config).map(|f| f.cause.replace(name, "FLASH"))
         };
         let single = environment("a=b\0", None);
         let line = format!("FLASH 0 {}", single.len());

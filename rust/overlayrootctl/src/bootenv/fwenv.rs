@@ -7,8 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use super::bootpart::BootPartition;
 use super::uenv::Import;
-use super::{fwconfig, Change, Store, Variables, ONCE};
+use super::{fwconfig, Change, Store, Variables, NAMES, ONCE};
 use crate::error::{Error, Result};
+use crate::shown::Show;
 
 const CONFIG: &str = "/etc/fw_env.config";
 const NAME: &str = "U-Boot's environment";
@@ -49,7 +50,7 @@ impl Tools {
         };
         if !tools.config.exists() {
             return Err(Error::missing(
-                format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.display()),
+                format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.shown()),
                 "write it: a line with device, offset, size of the environment and of an erase block \
                  (docs/environment.md has those of known boards)",
             ));
@@ -64,14 +65,29 @@ impl Tools {
     }
 
     fn run(&self, program: &Path, arguments: &[&str], input: Option<&str>) -> Result<Output> {
-        log::debug!("{} {arguments:?} {input:?}", program.display());
+        log::debug!("{} {arguments:?} {input:?}", program.shown());
         let mut command = Command::new(program);
         command
             .arg("-c")
             .arg(&self.config)
             .args(arguments)
             .env("LC_ALL", "C");
-        spawn(command, input).map_err(Error::system("run", program.display()))
+        spawn(command, input).map_err(Error::system("run", program.shown()))
+    }
+
+    /// What fw_printenv prints; `None` when it says that there is no such variable (u-boot-tools).
+    fn print(&self, arguments: &[&str]) -> Result<Option<Vec<u8>>> {
+        let output = self.run(&self.print, arguments, None)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Either tool goes on with variables of its own, and says so, when it finds none.
+        if said.contains("using default") {
+            return Err(self.unusable(said.trim()));
+        }
+        match output.status.success() {
+            true => Ok(Some(output.stdout)),
+            false if said.contains("not defined") => Ok(None),
+            false => Err(self.unusable(said.trim())),
+        }
     }
 
     fn script(&self) -> Script {
@@ -115,14 +131,21 @@ impl Store for Tools {
         NAME.to_owned()
     }
 
+    /// What matters of it. What the value of another variable has behind a newline looks like a variable of its
+    /// own in the list of all; so the tool is asked for each that is listed by its name, too.
     fn read(&self) -> Result<Variables> {
-        let output = self.run(&self.print, &[], None)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        // Either tool goes on with variables of its own, and says so, when it finds none.
-        if !output.status.success() || said.contains("using default") {
-            return Err(self.unusable(said.trim()));
+        let listed = printed(&self.print(&[])?.unwrap_or_default());
+        let mut variables = Variables::new();
+        for name in NAMES.into_iter().filter(|name| listed.contains_key(*name)) {
+            let value = self.print(&["-n", name])?.unwrap_or_default();
+            let value = value.strip_suffix(b"\n").unwrap_or(&value);
+            // No variable of U-Boot is empty. libubootenv prints nothing for those that are not there.
+            if !value.is_empty() {
+                let value = String::from_utf8_lossy(value).into_owned();
+                variables.insert(name.to_owned(), value);
+            }
         }
-        Ok(printed(&output.stdout))
+        Ok(variables)
     }
 
     fn write(&self, changes: &[Change]) -> Result<()> {
@@ -173,8 +196,8 @@ impl Store for Tools {
     }
 }
 
-/// Variables as fw_printenv prints them: lines `name=value`. What a value has behind a newline cannot be told
-/// from another variable.
+/// Variables as fw_printenv lists them: lines `name=value`. What a value has behind a newline cannot be told
+/// from another variable here.
 pub fn printed(text: &[u8]) -> Variables {
     let text = String::from_utf8_lossy(text);
     let pairs = text.split('\n').filter_map(|line| line.split_once('='));
@@ -236,8 +259,9 @@ mod tests {
     const PRINT: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
 echo print >>calls
-cat env
 cat complaint >&2
+[ "$3" != -n ] || { cat "value-$4" 2>/dev/null || sed -n "s/^$4=//p" env; exit; }
+cat env
 "#;
     const SET: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
@@ -316,6 +340,33 @@ esac
             .to_string()
             .ends_with("fw_setenv failed (exit status: 1): Cannot write"));
         assert!(error.remedy().contains("write-protected"));
+    }
+
+    #[test]
+    fn what_follows_a_newline_in_a_value_is_no_variable() {
+        let (folder, tools) = tools(
+            "",
+            "",
+            "a=1\noverlayfs=no\nofs_size=20\noverlayfs_once=no\n",
+        );
+        for (name, value) in [
+            ("value-overlayfs", "\n"),
+            ("value-ofs_size", "20\noverlayfs_once=no\n"),
+            ("value-overlayfs_once", "\n"),
+        ] {
+            fs::write(folder.path().join(name), value).unwrap();
+        }
+        let read = tools.read().unwrap();
+        let read: Vec<_> = read.iter().map(|(n, v)| (&**n, &**v)).collect();
+        assert_eq!(read, [("ofs_size", "20\noverlayfs_once=no")]);
+        // As u-boot-tools has it.
+        fs::write(folder.path().join("value-overlayfs"), "").unwrap();
+        let failing = PRINT.replace(
+            "exit; }",
+            "echo '## Error: \"x\" not defined' >&2; exit 1; }",
+        );
+        fs::write(folder.path().join("fw_printenv"), failing).unwrap();
+        assert!(tools.read().unwrap().is_empty());
     }
 
     #[test]

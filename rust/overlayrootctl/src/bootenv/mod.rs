@@ -4,6 +4,7 @@
 //! [`settings`] decides, without touching anything; a [`Store`] reads and writes: U-Boot's environment
 //! through its own tools ([`fwenv`]), or the file that the boot script imports ([`uenv`]).
 
+mod bootdisk;
 mod bootpart;
 pub mod fwconfig;
 pub mod fwenv;
@@ -18,9 +19,10 @@ use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
 
 pub use outcome::carry_out;
-pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, ONCE};
+pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, NAMES, ONCE};
 
 use crate::error::{Error, Result};
+use crate::shown::Show;
 use bootpart::BootPartition;
 use uenv::{import, Import};
 
@@ -92,7 +94,7 @@ impl Choice {
                     .long("boot")
                     .value_name("FOLDER")
                     .value_parser(path())
-                    .help("Where the boot partition is mounted [default: it is looked for]"),
+                    .help("Where the boot partition is mounted [default: it is looked for on the disk of the root, and where fstab mounts it at /boot or below]"),
             )
     }
 
@@ -109,24 +111,32 @@ impl Choice {
     pub fn open(self) -> Result<Box<dyn Store>> {
         let named = self.fw_config.is_some();
         let tools = fwenv::Tools::find(self.fw_config);
-        match self.store.as_deref() {
-            Some("file") => Ok(Box::new(uenv::File::new(BootPartition::find(self.boot)?))),
-            store if named || store.is_some() => Ok(Box::new(
-                tools?.with_boot(BootPartition::find(self.boot).ok()),
-            )),
-            _ => match tools {
-                Ok(tools) => Ok(Box::new(
-                    tools.with_boot(BootPartition::find(self.boot).ok()),
-                )),
-                Err(no_tools) => match BootPartition::find(self.boot) {
-                    Ok(boot) => Ok(Box::new(uenv::File::new(boot))),
-                    Err(no_boot) => Err(Error::Missing {
-                        remedy: format!("{}; or {}", no_tools.remedy(), no_boot.remedy()),
-                        what: vec![no_tools.to_string(), no_boot.to_string()],
-                    }),
-                },
-            },
+        let is_file = match (self.store.as_deref(), &tools) {
+            (Some(store), _) => store == "file",
+            (None, tools) => tools.is_err() && !named,
+        };
+        if !is_file {
+            return Ok(Box::new(tools?.with_boot(beside(self.boot)?)));
         }
+        match (BootPartition::find(self.boot), tools) {
+            (Ok(boot), _) => Ok(Box::new(uenv::File::new(boot))),
+            (Err(no_boot), Err(no_tools)) if self.store.is_none() => Err(Error::Missing {
+                remedy: format!("{}; or {}", no_tools.remedy(), no_boot.remedy()),
+                what: vec![no_tools.to_string(), no_boot.reason()],
+            }),
+            (Err(no_boot), _) => Err(no_boot),
+        }
+    }
+}
+
+/// The boot partition whose files win over the environment. There may be none; but not one of two, or
+/// another one than was named.
+fn beside(folder: Option<PathBuf>) -> Result<Option<BootPartition>> {
+    let named = folder.is_some();
+    match BootPartition::find(folder) {
+        Ok(boot) => Ok(Some(boot)),
+        Err(error) if named || matches!(error, Error::Refused { .. }) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
@@ -167,7 +177,7 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
                 Some(value) if name != ONCE && to != value => {
                     reasons.push(format!(
                         "{name}={} in {file} wins over {}",
-                        value.as_deref().unwrap_or_default(),
+                        value.as_deref().unwrap_or_default().shown(),
                         store.name()
                     ));
                 }
@@ -191,8 +201,8 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
                 cause: format!(
                     "{} was set to {}, but reads {}",
                     change.name,
-                    shown(change.to.as_ref()),
-                    shown(value)
+                    quoted(change.to.as_ref()),
+                    quoted(value)
                 ),
                 remedy:
                     "look whether the flash is write-protected and whether another program changes \
@@ -203,7 +213,7 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
     Ok(())
 }
 
-fn shown(value: Option<&String>) -> String {
+fn quoted(value: Option<&String>) -> String {
     value.map_or("nothing".to_owned(), |value| format!("'{value}'"))
 }
 

@@ -7,6 +7,7 @@ use super::{change, look_at, Change, NextBoot, Store};
 use crate::error::Result;
 use crate::exit;
 use crate::output::{Output, Tone};
+use crate::shown::{self, Show};
 
 /// What was done, with `--json`.
 #[derive(Serialize)]
@@ -26,21 +27,22 @@ pub fn carry_out(store: &dyn Store, changes: &[Change], output: &Output, says: &
         next_boot: look_at(store)?,
     };
     output.print(&outcome, |out| {
-        writeln!(out, "{}:", outcome.store)?;
+        writeln!(out, "{}:", shown::line(&outcome.store))?;
         if changes.is_empty() {
             writeln!(out, "  says so already; nothing was written")?;
         }
         for Change { name, from, to } in changes {
-            let before = from
-                .as_ref()
-                .map_or("not set".to_owned(), |from| format!("it was {from}"));
+            let before = from.as_ref().map_or("not set".to_owned(), |from| {
+                format!("it was {}", from.shown())
+            });
             match to {
-                Some(to) => writeln!(out, "  {name}={to} ({before})")?,
+                Some(to) => writeln!(out, "  {name}={} ({before})", to.shown())?,
                 None => writeln!(out, "  {name} removed ({before})")?,
             }
         }
         for warning in &outcome.next_boot.warnings {
-            writeln!(out, "{} {warning}", output.tone(Tone::Warning, "warning:"))?;
+            let tone = output.tone(Tone::Warning, "warning:");
+            writeln!(out, "{tone} {}", shown::line(warning))?;
         }
         writeln!(out, "{says}")
     })?;

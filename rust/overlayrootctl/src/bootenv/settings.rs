@@ -19,6 +19,16 @@ const SIZES: [&str; 2] = ["ofs-size", "ofs_size"];
 const DEFAULT_OVERLAYFS: (&str, &str) = ("ofs_default_overlayfs", "yes");
 const DEFAULT_SIZE: (&str, &str) = ("ofs_default_size", "20");
 
+/// All variables that matter here.
+pub const NAMES: [&str; 6] = [
+    ONCE,
+    OVERLAYFS,
+    SIZES[0],
+    SIZES[1],
+    DEFAULT_OVERLAYFS.0,
+    DEFAULT_SIZE.0,
+];
+
 /// The variables of a store, and what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {

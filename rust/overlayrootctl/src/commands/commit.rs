@@ -16,6 +16,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
+use crate::shown::Show;
 use crate::writable::{with_writable_lower, Done, Job, Signals};
 
 /// The command.
@@ -75,14 +76,14 @@ struct Outcome {
 
 #[derive(Deserialize, Serialize)]
 struct Committed {
-    #[serde(serialize_with = "crate::text::lossy")]
+    #[serde(with = "crate::jsonpath")]
     path: PathBuf,
     action: Action,
 }
 
 #[derive(Deserialize, Serialize)]
 struct Skipped {
-    #[serde(serialize_with = "crate::text::lossy")]
+    #[serde(with = "crate::jsonpath")]
     path: PathBuf,
     reason: String,
 }
@@ -171,12 +172,12 @@ fn text(outcome: &Outcome, output: &Output, out: &mut dyn Write) -> std::io::Res
             out,
             "{} {}",
             output.tone(Tone::Good, word),
-            committed.path.display()
+            committed.path.shown()
         )?;
     }
     for skipped in &outcome.skipped {
         let word = output.tone(Tone::Warning, "left out");
-        writeln!(out, "{word} {}: {}", skipped.path.display(), skipped.reason)?;
+        writeln!(out, "{word} {}: {}", skipped.path.shown(), skipped.reason)?;
     }
     if outcome.committed.is_empty() {
         writeln!(out, "Nothing is to be kept.")?;

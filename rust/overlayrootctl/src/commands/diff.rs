@@ -3,7 +3,9 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
 use serde::Serialize;
@@ -18,6 +20,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
+use crate::shown::{self, Show};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -28,6 +31,9 @@ pub const ENTRY: super::Entry = super::Entry {
 
 /// Longest file whose contents are compared as text, bytes.
 const LONGEST: u64 = 1 << 20;
+
+/// After this the difference of two files need not be the smallest.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn define() -> Command {
     Command::new("diff")
@@ -45,11 +51,23 @@ fn define() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Show the differences in text files, too"),
         )
+        .arg(
+            Arg::new("null")
+                .long("null")
+                .short('z')
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["content", "json"])
+                .help("Print paths only, as they are, each ended by a NUL byte; of what was renamed the old one, too"),
+        )
+        .after_help(
+            "Names that are not plain are quoted, see overlayrootctl(8). In the differences of text files, control \
+             characters are shown as in names; an exact patch is in --json.",
+        )
 }
 
 /// A change with the text that differs.
 #[derive(Serialize)]
-struct Shown {
+struct Entry {
     #[serde(flatten)]
     change: Change,
     /// A unified diff; null without `--content`, and where it makes no sense.
@@ -67,6 +85,10 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     unshare_mounts(layers)?;
     let view = View::open(layers)?;
     let found = changes(&view, &path, Renames::Shown)?.ok_or_else(|| no_such_path(&path))?;
+    if matches.get_flag("null") {
+        output.print(&found, |out| found.iter().try_for_each(|c| bare(c, out)))?;
+        return Ok(exit::DONE);
+    }
     let with_content = matches.get_flag("content");
     let mut list = Vec::new();
     for change in found {
@@ -74,47 +96,59 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             true => text_diff(&view, &change)?,
             false => None,
         };
-        list.push(Shown { change, diff });
+        list.push(Entry { change, diff });
     }
     output.print(&list, |out| {
-        for shown in &list {
-            print(shown, output, out)?;
+        for entry in &list {
+            print(entry, output, out)?;
         }
         Ok(())
     })?;
     Ok(exit::DONE)
 }
 
-fn print(shown: &Shown, output: &Output, out: &mut dyn Write) -> io::Result<()> {
-    let change = &shown.change;
+fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> {
+    let change = &entry.change;
     let (tone, word) = match &change.how {
         How::Added => (Tone::Good, "added  "),
         How::Changed { .. } => (Tone::Warning, "changed"),
         How::Deleted => (Tone::Bad, "deleted"),
         How::Renamed { .. } => (Tone::Strong, "renamed"),
     };
-    let slash = if change.kind == Kind::Directory {
-        "/"
-    } else {
-        ""
+    // A directory is known by the slash behind its name.
+    let name = |path: &Path| match change.kind {
+        Kind::Directory => path.join("").shown().to_string(),
+        _ => path.shown().to_string(),
     };
-    write!(
-        out,
-        "{} {}{slash}",
-        output.tone(tone, word),
-        change.path.display()
-    )?;
+    write!(out, "{} {}", output.tone(tone, word), name(&change.path))?;
     match &change.how {
         How::Changed { what } => {
             let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
             write!(out, " ({})", words.join(", "))?;
         }
-        How::Renamed { from } => write!(out, " (from {}{slash})", from.display())?,
+        How::Renamed { from } => write!(out, " (from {})", name(from))?,
         How::Added | How::Deleted => {}
     }
     writeln!(out)?;
-    if let Some(diff) = &shown.diff {
+    if let Some(diff) = &entry.diff {
+        let diff = shown::lines(diff);
         out.write_all(diff.as_bytes())?;
+        if !diff.ends_with('\n') {
+            writeln!(out)?; // a line that ends with a carriage return
+        }
+    }
+    Ok(())
+}
+
+/// The paths of a change, for `xargs -0`.
+fn bare(change: &Change, out: &mut dyn Write) -> io::Result<()> {
+    let from = match &change.how {
+        How::Renamed { from } => Some(from),
+        _ => None,
+    };
+    for path in std::iter::once(&change.path).chain(from) {
+        out.write_all(path.as_os_str().as_bytes())?;
+        out.write_all(&[0])?;
     }
     Ok(())
 }
@@ -133,18 +167,20 @@ fn text_diff(view: &View, change: &Change) -> Result<Option<String>> {
         ),
     };
     Ok(match (old, new) {
-        (Some(old), Some(new)) if old != new => Some(
-            TextDiff::from_lines(&old, &new)
-                .unified_diff()
-                .header(
-                    &format!("real root:{}", change.path.display()),
-                    &change.path.display().to_string(),
-                )
-                .to_string(),
-        ),
+        (Some(old), Some(new)) if old != new => Some(unified(&old, &new, &change.path)),
         (Some(_), Some(_)) => None,
         _ => Some("  (no text, or too long to compare)\n".to_owned()),
     })
+}
+
+fn unified(old: &str, new: &str, path: &Path) -> String {
+    let name = path.shown();
+    TextDiff::configure()
+        .timeout(PATIENCE)
+        .diff_lines(old, new)
+        .unified_diff()
+        .header(&format!("real root:{name}"), &name.to_string())
+        .to_string()
 }
 
 /// A file as text; `None` when it is none, or too long.
@@ -165,4 +201,23 @@ fn text(tree: &Dir, path: &Path) -> Result<Option<String>> {
         Ok(String::from_utf8(bytes).ok())
     };
     read().map_err(reading(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// As somebody may make them who wants to keep root waiting.
+    #[test]
+    fn files_that_have_little_in_common_take_no_hours() {
+        let text = |step: usize| -> String {
+            let line = |at: usize| format!("{}\n", at * step % 997);
+            (0..250_000).map(line).collect()
+        };
+        let began = Instant::now();
+        let diff = unified(&text(7), &text(11), Path::new("/a b"));
+        assert!(diff.starts_with("--- real root:\"/a b\"\n+++ \"/a b\"\n@@ "));
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
 }

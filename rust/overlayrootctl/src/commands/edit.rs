@@ -15,6 +15,7 @@ use crate::layers::dir::Dir;
 use crate::live::{Layers, Live};
 use crate::output::Output;
 use crate::privilege::need_root;
+use crate::shown::{self, Show};
 use crate::writable::{with_writable_lower, Done, Job, Signals};
 
 /// The command.
@@ -65,7 +66,7 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
         words.push(shell(layers.lower_path()));
         eprintln!(
             "{} is writable in this shell. Leave it (exit, Ctrl-D) to make it read-only again.",
-            layers.lower.source
+            shown::line(&layers.lower.source)
         );
     }
     let ended = with_writable_lower(layers, &EDIT, || enter(layers, &words))?;
@@ -86,10 +87,9 @@ fn shell(lower: &Path) -> OsString {
 /// Becomes the command; returns only when that fails.
 fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
     let lower = layers.lower_path();
-    let tree = Dir::open(lower).map_err(Error::system("open", lower.display()))?;
+    let tree = Dir::open(lower).map_err(Error::system("open", lower.shown()))?;
     furnish(lower, &tree);
-    std::os::unix::fs::chroot(lower)
-        .map_err(Error::system("change the root to", lower.display()))?;
+    std::os::unix::fs::chroot(lower).map_err(Error::system("change the root to", lower.shown()))?;
     std::env::set_current_dir("/").map_err(Error::system("change to", "/"))?;
     let (program, arguments) = words
         .split_first()
@@ -98,7 +98,7 @@ fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
         .args(arguments)
         .env("OVERLAYROOT_EDIT", "1")
         .exec();
-    Err(Error::system("run", program.to_string_lossy())(error)).map_err(|e: Error| {
+    Err(Error::system("run", program.shown())(error)).map_err(|e: Error| {
         e.with_remedy("it has to be installed in the real root, and on the PATH")
     })
 }

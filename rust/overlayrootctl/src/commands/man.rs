@@ -9,6 +9,7 @@ use clap_mangen::Man;
 
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::shown::Show;
 use crate::{cli, exit};
 
 /// The command.
@@ -49,8 +50,8 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
             .section("8")
             .manual("overlayroot")
             .render(&mut text)
-            .map_err(Error::system("make", path.display()))?;
-        fs::write(&path, text).map_err(Error::system("write", path.display()))?;
+            .map_err(Error::system("make", path.shown()))?;
+        fs::write(&path, text).map_err(Error::system("write", path.shown()))?;
     }
     Ok(exit::DONE)
 }

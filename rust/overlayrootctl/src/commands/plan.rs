@@ -18,6 +18,7 @@ use crate::exit;
 use crate::looking::Looking;
 use crate::output::Output;
 use crate::privilege;
+use crate::shown::{self, Show};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -68,7 +69,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let mut warnings = Vec::new();
     let entries = match matches.get_one::<PathBuf>("conf") {
         Some(path) => {
-            let text = fs::read(path).map_err(Error::system("read", path.display()))?;
+            let text = fs::read(path).map_err(Error::system("read", path.shown()))?;
             let (entries, bad_lines) = config::parse(&text);
             warnings.extend(bad_lines);
             entries
@@ -114,9 +115,9 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     };
     output.print(&forecast, |out| {
         for warning in &forecast.warnings {
-            writeln!(out, "warning: {warning}")?;
+            writeln!(out, "warning: {}", shown::line(warning))?;
         }
-        write!(out, "{text}")
+        write!(out, "{}", shown::lines(&text))
     })?;
     Ok(if forecast.first.is_some() {
         exit::DONE

@@ -23,6 +23,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
+use crate::shown::Show;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -51,9 +52,9 @@ fn define() -> Command {
 /// What was done; field names are those of the JSON.
 #[derive(Serialize)]
 struct Outcome {
-    #[serde(serialize_with = "crate::text::lossy_list")]
+    #[serde(serialize_with = "crate::jsonpath::list")]
     reverted: Vec<PathBuf>,
-    #[serde(serialize_with = "crate::text::lossy_list")]
+    #[serde(serialize_with = "crate::jsonpath::list")]
     unchanged: Vec<PathBuf>,
 }
 
@@ -87,7 +88,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     }
     refuse_what_is_not_safe(&view, &layers.ram.target, &chosen)?;
     for change in order(chosen) {
-        revert(&view, &change).map_err(Error::system("revert", change.path.display()))?;
+        revert(&view, &change).map_err(Error::system("revert", change.path.shown()))?;
         outcome.reverted.push(change.path);
     }
     output.print(&outcome, |out| {
@@ -96,11 +97,11 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
                 out,
                 "{} {}",
                 output.tone(Tone::Good, "reverted"),
-                path.display()
+                path.shown()
             )?;
         }
         for path in &outcome.unchanged {
-            writeln!(out, "not changed {}", path.display())?;
+            writeln!(out, "not changed {}", path.shown())?;
         }
         Ok(())
     })?;
@@ -124,11 +125,11 @@ fn refuse_what_is_not_safe(view: &View, ram: &str, chosen: &[Change]) -> Result<
         if change.from_init {
             reasons.push(format!(
                 "{} is the init's copy: the original has entries that are not for this system",
-                change.path.display()
+                change.path.shown()
             ));
         }
-        needed += size_in(&view.lower, change)
-            .map_err(Error::system("look at", change.path.display()))?;
+        needed +=
+            size_in(&view.lower, change).map_err(Error::system("look at", change.path.shown()))?;
     }
     let free = rustix::fs::statvfs(ram).map_err(Error::system("look at", ram))?;
     #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems

@@ -14,6 +14,7 @@ use crate::exit;
 use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::ramlayer::Layer;
+use crate::shown::{self, Show};
 use crate::text::bytes;
 use crate::usage::{self, Directory};
 use crate::verdict::{judge, Level, State, Verdict};
@@ -220,10 +221,11 @@ fn check_line(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         Level::Critical => "CRITICAL",
         Level::Unknown => "UNKNOWN",
     };
-    write!(out, "OVERLAYROOT {level} - {}", status.verdict.reason)?;
-    for disagreement in &status.verdict.disagreements {
-        write!(out, "; {disagreement}")?;
-    }
+    let mut reasons = vec![status.verdict.reason.clone()];
+    reasons.extend(status.verdict.disagreements.iter().cloned());
+    // A bar would end the text, for monitoring.
+    let reasons = reasons.join("; ").replace('|', "\\174");
+    write!(out, "OVERLAYROOT {level} - {}", shown::line(&reasons))?;
     // What monitoring draws curves of, in its own notation.
     let mut separator = " |";
     if let Some(ram) = &status.ram {
@@ -247,7 +249,7 @@ fn motd(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         out,
         "{}: {}",
         output.tone(tone, headline),
-        status.verdict.reason
+        shown::line(&status.verdict.reason)
     )?;
     match &status.ram {
         Some(ram) => writeln!(
@@ -266,19 +268,21 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         out,
         "{}: {}",
         output.tone(tone, headline),
-        status.verdict.reason
+        shown::line(&status.verdict.reason)
     )?;
     for disagreement in &status.verdict.disagreements {
         writeln!(
             out,
-            "{} {disagreement}",
-            output.tone(Tone::Bad, "disagreement:")
+            "{} {}",
+            output.tone(Tone::Bad, "disagreement:"),
+            shown::line(disagreement)
         )?;
     }
     for warning in &status.warnings {
-        writeln!(out, "{} {warning}", output.tone(Tone::Warning, "warning:"))?;
+        let tone = output.tone(Tone::Warning, "warning:");
+        writeln!(out, "{tone} {}", shown::line(warning))?;
     }
-    let mut line = |name: &str, value: String| writeln!(out, "{name:10} {value}");
+    let mut line = |name: &str, value: String| writeln!(out, "{name:10} {}", shown::line(&value));
 
     let root = &status.root;
     let mut value = format!("{} {} at {}", root.device, root.fstype, root.mounted_at);
@@ -299,9 +303,9 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
     line("root", value)?;
     if let Some(verity) = &root.verity {
         let found = match verity.corrupted {
-            Some(true) => output.tone(Tone::Bad, "BLOCKS HAVE CHANGED").to_string(),
-            Some(false) => "no changed block was read".to_owned(),
-            None => "the kernel does not say whether a block has changed".to_owned(),
+            Some(true) => "BLOCKS HAVE CHANGED",
+            Some(false) => "no changed block was read",
+            None => "the kernel does not say whether a block has changed",
         };
         line("", format!("{} is verified: {found}", verity.device))?;
     }
@@ -330,7 +334,7 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
     }
     for (at, directory) in status.biggest.iter().enumerate() {
         let name = if at == 0 { "biggest" } else { "" };
-        let (size, path) = (bytes(directory.bytes), directory.path.display());
+        let (size, path) = (bytes(directory.bytes), directory.path.shown());
         let files = match directory.files {
             1 => "1 file".to_owned(),
             n => format!("{n} files"),
@@ -345,7 +349,12 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         let name = if at == 0 { "settings" } else { "" };
         line(
             name,
-            format!("{}={} ({})", setting.name, setting.value, setting.origin),
+            format!(
+                "{}={} ({})",
+                setting.name,
+                setting.value.shown(),
+                setting.origin
+            ),
         )?;
     }
     match (&status.next_boot, &status.next_boot_unknown) {
@@ -357,7 +366,7 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
             };
             line(
                 "next boot",
-                format!("{what}, ofs-size={} ({})", next.size, next.source),
+                format!("{what}, ofs-size={} ({})", next.size.shown(), next.source),
             )?;
             for warning in &next.warnings {
                 line("", warning.clone())?;

@@ -56,7 +56,7 @@ fn define() -> Command {
                 .value_name("COMMAND")
                 .help(
                     "Shell command to run at each change of level; OVERLAYROOT_LEVEL (normal, warning, critical), \
-                     OVERLAYROOT_PERCENT, OVERLAYROOT_TEXT and OVERLAYROOT_WRITERS (a path a line) tell it",
+                     OVERLAYROOT_PERCENT, OVERLAYROOT_TEXT and OVERLAYROOT_WRITERS (a path a line, quoted as in diff where it is not plain) tell it",
                 ),
         )
         .arg(layer_argument())

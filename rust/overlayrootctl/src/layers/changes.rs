@@ -17,6 +17,7 @@ use super::dir::{Dir, Kind, Stat};
 use super::marks::Marked;
 use super::view::{reading, View};
 use crate::error::{Error, Result};
+use crate::shown::Show;
 
 /// Directories in each other that are followed: each takes stack and three open files.
 const DEEPEST: usize = 256;
@@ -37,7 +38,7 @@ pub enum How {
     /// It came from another place in the lower; what is below is the same unless listed.
     Renamed {
         /// Path in the lower.
-        #[serde(serialize_with = "crate::text::lossy")]
+        #[serde(with = "crate::jsonpath")]
         from: PathBuf,
     },
 }
@@ -46,7 +47,7 @@ pub enum How {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Path in the running system.
-    #[serde(serialize_with = "crate::text::lossy")]
+    #[serde(with = "crate::jsonpath")]
     pub path: PathBuf,
     /// What is there; what was there when it was deleted.
     pub kind: Kind,
@@ -330,7 +331,7 @@ impl Walk<'_> {
         if path.components().count() > DEEPEST {
             let top: PathBuf = path.components().take(4).collect();
             return Err(Error::refused(
-                format!("{} is more than {DEEPEST} directories deep", top.display()),
+                format!("{} is more than {DEEPEST} directories deep", top.shown()),
                 "move what is in it, or name other paths",
             ));
         }
@@ -385,7 +386,7 @@ pub fn no_such_path(path: &Path) -> Error {
     Error::refused(
         format!(
             "{} is neither in the running system nor in the real root",
-            path.display()
+            path.shown()
         ),
         "overlayrootctl diff lists what was changed",
     )
@@ -439,13 +440,13 @@ mod tests {
                 let how = match &c.how {
                     How::Added => "added".to_owned(),
                     How::Deleted => "deleted".to_owned(),
-                    How::Renamed { from } => format!("from {}", from.display()),
+                    How::Renamed { from } => format!("from {}", from.shown()),
                     How::Changed { what } => {
                         let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
                         words.join("+")
                     }
                 };
-                format!("{} {how}", c.path.display())
+                format!("{} {how}", c.path.shown())
             };
             Some(found.iter().map(text).collect())
         }

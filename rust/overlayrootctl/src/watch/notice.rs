@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::level::Level;
 use super::writers::Writer;
 use crate::ramlayer::Layer;
+use crate::shown::{self, Show};
 
 /// The kernel log; journald and syslog daemons read it.
 const KMSG: &str = "/dev/kmsg";
@@ -39,7 +40,7 @@ impl Notice {
             return format!("{text}: enough is free again");
         }
         if !self.writers.is_empty() {
-            let names = self.writers.iter().map(shown);
+            let names = self.writers.iter().map(with_growth);
             text.push_str(&format!(
                 "; most grown: {}",
                 names.collect::<Vec<_>>().join(", ")
@@ -56,7 +57,8 @@ impl Notice {
             Level::Warning => (4, "warning: "),
             Level::Critical => (2, "critical: "),
         };
-        let text = self.text().replace('\n', "?");
+        let text = self.text();
+        let text = shown::line(&text);
         let line = format!("<{priority}>overlayroot: {word}{text}\n");
         let written = OpenOptions::new()
             .write(true)
@@ -73,7 +75,7 @@ impl Notice {
         let writers: Vec<String> = self
             .writers
             .iter()
-            .map(|writer| writer.path.display().to_string())
+            .map(|writer| writer.path.shown().to_string())
             .collect();
         let mut child = Command::new("/bin/sh")
             .args(["-c", command])
@@ -101,8 +103,8 @@ impl Notice {
 }
 
 /// `/srv/data 40 MiB 7 inodes`
-fn shown(writer: &Writer) -> String {
-    let mut text = writer.path.display().to_string();
+fn with_growth(writer: &Writer) -> String {
+    let mut text = writer.path.shown().to_string();
     match writer.grown.bytes >> 10 {
         0 => {}
         kib if kib < 1 << 10 => text.push_str(&format!(" {kib} KiB")),
@@ -118,6 +120,8 @@ fn shown(writer: &Writer) -> String {
 mod tests {
     use super::*;
     use crate::watch::writers::Use;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
 
     fn notice(level: Level) -> Notice {
         Notice {
@@ -153,12 +157,34 @@ mod tests {
     }
 
     #[test]
+    fn a_name_forges_no_line() {
+        let mut notice = notice(Level::Warning);
+        for writer in &mut notice.writers {
+            writer.path = OsString::from_vec(b"/srv/\xff\n<0>gone\x1b[2J".to_vec()).into();
+        }
+        let name = "\"/srv/\\377\\n<0>gone\\033[2J\"";
+        assert!(notice
+            .text()
+            .contains(&format!("most grown: {name} 40 MiB")));
+        let json = serde_json::to_string(&notice).unwrap();
+        assert!(
+            json.contains("\"path\":[47,115,114,118,47,255,10,"),
+            "{json}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("said");
+        let command = format!("printf %s \"$OVERLAYROOT_WRITERS\" >{}", file.shown());
+        notice.run(&command).unwrap();
+        assert_eq!(std::fs::read_to_string(file).unwrap(), name);
+    }
+
+    #[test]
     fn a_command_gets_the_facts() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("said");
         let command = format!(
             "echo $OVERLAYROOT_LEVEL $OVERLAYROOT_PERCENT $OVERLAYROOT_WRITERS >{}",
-            file.display()
+            file.shown()
         );
         notice(Level::Critical).run(&command).unwrap();
         assert_eq!(

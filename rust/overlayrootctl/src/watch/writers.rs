@@ -55,6 +55,7 @@ impl Use {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Writer {
     /// As the running system names it.
+    #[serde(with = "crate::jsonpath")]
     pub path: PathBuf,
     /// How much it has grown.
     pub grown: Use,
