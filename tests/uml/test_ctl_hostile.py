@@ -290,3 +290,29 @@ def test_the_copy_of_fstab_stays_inside(rig: Rig, name: str, target: str) -> Non
     boot = rig.boot_unchanged("root=/dev/ubda", disk, script="cat /proc/sys/kernel/hostname")
     assert_protected(boot)
     assert "overlayroot" not in boot.script
+
+
+def test_reading_does_not_replay_the_journal_of_a_boot_partition(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """One with ext4, which was being written when the power went: `status` leaves it alone, `disable` repairs it."""
+    table = "label: dos\nstart=2048, size=16384, type=83\nstart=18432, type=83\n"
+    card = uml.partitioned(rig.folder / "card.img", table, 2, ctl_disk)
+    boot_image = rig.folder / "boot.img"
+    with boot_image.open("wb") as file:
+        file.truncate(8 << 20)
+    uml.run("mke2fs", "-q", "-t", "ext4", boot_image)
+    with card.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(boot_image.read_bytes())
+    write = "mkdir /b; mount -t ext4 /dev/ubda1 /b; echo a script > /b/boot.scr; sync; echo x > /b/new; sync"
+    rig.boot("root=/dev/ubda2 overlayfs=no", [card], script=write)
+    rig.boot("root=/dev/ubda2", [card], script="true")  # replays the journal of the root
+    assert campaign_system.needs_replay(card, 1 << 20)
+    before = uml.sha256(card)
+    script = f"{ctlboard.RUN} ctl status --json status; ctl disable disable --store file; ctl after --json status"
+    found = ctlboard.outputs(rig.boot("root=/dev/ubda2", [card], script=script.split("ctl disable")[0]).script)
+    assert json.loads(found["status"][1])["next_boot"]["protected"] is True
+    assert uml.sha256(card) == before
+    found = ctlboard.outputs(rig.boot("root=/dev/ubda2", [card], script=script).script)
+    assert found["disable"][0] == 0, found["disable"]
+    assert json.loads(found["after"][1])["next_boot"]["protected"] is False
+    assert not campaign_system.needs_replay(card, 1 << 20)

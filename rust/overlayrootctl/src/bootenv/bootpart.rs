@@ -41,6 +41,8 @@ pub struct BootPartition {
     folder: PathBuf,
     /// Device, when it was mounted here and has to be unmounted.
     mounted: Option<PathBuf>,
+    /// Whether it was mounted without its journal, which a reader must not replay.
+    journal_left: bool,
 }
 
 impl BootPartition {
@@ -64,6 +66,7 @@ impl BootPartition {
             return Ok(BootPartition {
                 folder: real,
                 mounted: None,
+                journal_left: false,
             });
         }
         let table = live::table()?;
@@ -78,6 +81,7 @@ impl BootPartition {
             found.map(|m| BootPartition {
                 folder: PathBuf::from(&m.target),
                 mounted: None,
+                journal_left: false,
             })
         };
         let on_disk = match marked(&|mount| Disks::of(mount, sysfs).share(&disks)) {
@@ -109,22 +113,13 @@ impl BootPartition {
             .first_partition()
             .map_err(|e| nothing(e.to_string()))?;
         fs::create_dir_all(OURS).map_err(Error::system("make", OURS))?;
-        let types = ["vfat", "ext4"];
-        let mount_as = |fstype: &str| {
-            mount(
-                &device,
-                OURS,
-                fstype,
-                FLAGS | MountFlags::RDONLY,
-                None::<&CStr>,
-            )
+        let vfat = mount_read_only(&device, "vfat", c_str(b"\0"));
+        let ext4 = || mount_read_only(&device, "ext4", c_str(b"noload\0"));
+        let (mounted, journal_left) = match vfat {
+            Ok(()) | Err(Errno::BUSY) => (true, false),
+            Err(_) => (ext4().is_ok(), true),
         };
-        let (Ok(()) | Err(Errno::BUSY)) = types
-            .into_iter()
-            .map(mount_as)
-            .find(|result| result.is_ok())
-            .unwrap_or_else(|| mount_as("vfat"))
-        else {
+        if !mounted {
             return Err(nothing(format!(
                 "{} is neither vfat nor ext4, or this is not root",
                 device.shown()
@@ -133,6 +128,7 @@ impl BootPartition {
         let boot = BootPartition {
             folder: OURS.into(),
             mounted: Some(device),
+            journal_left,
         };
         if !holds(&boot.folder, &MARKS) {
             return Err(nothing(format!(
@@ -181,6 +177,11 @@ impl BootPartition {
     /// Replaces a file so that a cut leaves the old one or the new one: written beside it, on the medium
     /// before it takes the name.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        if let (Some(device), true) = (&self.mounted, self.journal_left) {
+            unmount(&self.folder, UnmountFlags::NOFOLLOW)
+                .and_then(|()| mount_read_only(device, "ext4", c_str(b"\0")))
+                .map_err(Error::system("mount with its journal", device.shown()))?;
+        }
         let flags = mount_flags(&self.folder)?;
         let writable = flags - MountFlags::RDONLY;
         if flags != writable {
@@ -227,6 +228,16 @@ impl BootPartition {
         mount_remount(&self.folder, flags, "")
             .map_err(Error::system(operation, self.folder.shown()))
     }
+}
+
+/// Mounts a boot partition where nobody looks for it.
+fn mount_read_only(device: &Path, fstype: &str, options: &CStr) -> rustix::io::Result<()> {
+    mount(device, OURS, fstype, FLAGS | MountFlags::RDONLY, options)
+}
+
+/// A constant for the kernel, with its zero byte.
+fn c_str(bytes: &'static [u8]) -> &'static CStr {
+    CStr::from_bytes_with_nul(bytes).unwrap_or_default()
 }
 
 /// Waits until everything of a file system is on the medium, clusters and names included. vfat makes the card
