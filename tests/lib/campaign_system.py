@@ -162,7 +162,9 @@ def told(variables: Mapping[str, str], words: str) -> dict[str, str]:
     return found | ({"overlayfs_once": "no"} if words == "disable --once" else {})
 
 
-def digest(path: pathlib.Path, start: int = 0, end: int | None = None, *, without: Place | None = None) -> str:
+def digest(
+    path: pathlib.Path, start: int = 0, end: int | None = None, *, without: Place | None = None
+) -> str:
     """SHA-256 of a card, or of a part of it; of a whole one without an environment where that is wished."""
     if without:
         content = bytearray(path.read_bytes())

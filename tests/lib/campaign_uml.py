@@ -225,7 +225,7 @@ class Bench:
     def environment(
         self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int
     ) -> None:
-        """U-Boot's environment is the old or the new one, or it has a wrong checksum, unless there are two copies.
+        """U-Boot's environment is old or new; a single copy may have a wrong checksum, too.
 
         The boot script's part is done here: a request for one writable boot is used up, and without an
         environment the root is protected.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The plug is pulled while U-Boot's environment is changed, on an SD card or eMMC whose cache writes in any order.
+"""The plug is pulled while U-Boot's environment is changed, on a card or eMMC that writes in any order.
 
 The tools that write are those of the distribution (libubootenv). The environment is on device-mapper's
 log-writes target. After every prefix of its log, and after every choice of what was not flushed yet
