@@ -75,7 +75,8 @@ settings() {
     done
 }
 environment() {
-    for words in "disable --once" enable disable "disable --once" disable enable "size $((n % 9 + 20))" "size 30"; do
+    for words in "disable --once" enable disable "disable --once" disable enable \\
+        "size $((n % 9 + 20))" "size 30"; do
         say environment $words
         RUST_LOG=debug overlayrootctl $words --store environment --fw-config /etc/fw_env.$copies || say failed
         say done $words
