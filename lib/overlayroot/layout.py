@@ -101,8 +101,12 @@ def root_partition(d) -> str:
 
 
 def ext4_options(d) -> str:
-    """Options of mkfs.ext4 for a root that is sealed: a hash for each block, so large blocks."""
-    return f" -b 4096 {_EXT4}" if is_verified(d) else ""
+    """Options of mkfs.ext4 for a root that is sealed.
+
+    There is a hash for each block, so large blocks. The journal would never be written, and with large blocks
+    a small root finds no room beside it.
+    """
+    return f" -b 4096 {_EXT4},^has_journal" if is_verified(d) else ""
 
 
 def sealed_type(d) -> str:

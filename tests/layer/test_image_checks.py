@@ -354,7 +354,8 @@ def test_verified_root_on_the_card(tmp_path: pathlib.Path) -> None:
     assert layout.root_partition(store()).startswith("--source rootfs --fstype=ext4 --label rootfs ")
     assert layout.root_partition(store(OVERLAYROOT_ROOTFS="erofs")) == "--source rootfs --fstype=erofs"
     assert (layout.sealed_type(d), layout.sealed_type(store())) == (" ext4.ofsverity", "")
-    assert "-b 4096" in layout.ext4_options(d) and layout.ext4_options(store()) == ""
+    assert layout.ext4_options(d).startswith(" -b 4096 -O ") and "^has_journal" in layout.ext4_options(d)
+    assert layout.ext4_options(store()) == "" and "has_journal" not in layout.root_partition(store())
     assert f"{tmp_path}/overlayroot.env;overlayroot.env" in layout.boot_files(d).split()
     assert f"--boot-file 'overlayroot.env={tmp_path}/overlayroot.env'" in layout.wic_options(d)
     assert f"--verified '{tmp_path}/root.img'" in layout.wic_options(d)
