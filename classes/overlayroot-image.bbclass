@@ -52,6 +52,8 @@ overlayroot_seal() {
         bbfatal "$message"
     ln -f "$1.ofsverity" ${OVERLAYROOT_VERITY_DIR}/root.img
     ln -f "$1.ofsverity.env" ${OVERLAYROOT_VERITY_DIR}/verity.env
+    # oe-core makes such names, without a date, only for images.
+    [ -z "${IMAGE_LINK_NAME}" ] || ln -sf "$1.ofsverity.env" "${IMAGE_LINK_NAME}${1#${IMAGE_NAME}}.ofsverity.env"
 }
 do_image_ext4[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
 do_image_squashfs[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
