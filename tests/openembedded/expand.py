@@ -3,7 +3,7 @@
 
 Arguments: a JSON object {recipe file: [variable, ...]}, then files to read after the configuration. In the
 name of a recipe {kernel} and {bootloader} are the machine's; a variable file://NAME is the text of that file
-of SRC_URI.
+of SRC_URI, TASK[FLAG] a flag.
 Prints a JSON object {recipe file: {variable: value}, "": {variable of the configuration: value}}; a recipe
 that excuses itself has the one key "skipped" with its reason.
 """
@@ -21,10 +21,11 @@ import bb.tinfoil
 
 
 def value(data, name: str) -> str | None:
-    """A variable of a recipe, or the text of a file of its SRC_URI."""
+    """A variable of a recipe, a flag, or the text of a file of its SRC_URI."""
     if name.startswith("file://"):
         return pathlib.Path(bb.fetch2.Fetch([name], data).localpath(name)).read_text()
-    return data.getVar(name)
+    name, _, flag = name.partition("[")
+    return data.getVarFlag(name, flag.rstrip("]")) if flag else data.getVar(name)
 
 
 def main() -> None:

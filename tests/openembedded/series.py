@@ -32,6 +32,8 @@ class Series:
         """`rust`: the kas option for Rust, None for oe-core's."""
         self.name, self.rust = name, rust
         self.expanded: dict[tuple, dict] = {}
+        # Why repositories cannot be had, by the options that name them.
+        self.unavailable: dict[tuple[str, ...], str] = {}
 
     def files(self, board: str, *options: str) -> str:
         """Names of kas files, as kas wants them."""
@@ -60,15 +62,21 @@ class Series:
         assert result.returncode == 0, f"{command}\n{result.stdout[-6000:]}"
         return result.stdout
 
-    def expand(self, board: str, wanted: dict[str, list[str]], settings: Iterable[str] = ()) -> dict:
+    def expand(
+        self,
+        board: str,
+        wanted: dict[str, list[str]],
+        settings: Iterable[str] = (),
+        options: tuple[str, ...] = (),
+    ) -> dict:
         """Variables of recipes (see expand.py) for a board; `settings` are lines of configuration."""
-        key = (board, json.dumps(wanted), *settings)
+        key = (board, options, json.dumps(wanted), *settings)
         if key not in self.expanded:
             extra = WORK / self.name / "settings.conf"
             extra.write_text("".join(line + "\n" for line in settings))
             program = LAYER / "tests/openembedded/expand.py"
             command = shlex.join(["/usr/bin/python3", str(program), json.dumps(wanted), str(extra)])
-            output = self.shell(self.files(board), command)
+            output = self.shell(self.files(board, *options), command)
             (line,) = [line for line in output.splitlines() if line.startswith("expanded ")]
             self.expanded[key] = json.loads(line.removeprefix("expanded "))
         return self.expanded[key]
@@ -78,18 +86,18 @@ class Series:
 ALL = {name: Series(name, rust) for name, rust in {"wrynose": "meta-rust-bin", "scarthgap": None}.items()}
 
 
-def checked_out(series: Series) -> Series:
+def checked_out(series: Series, *options: str) -> Series:
     """Skips where the repositories cannot be had."""
-    if not hasattr(series, "unavailable"):
+    if options not in series.unavailable:
         (LAYER / "local.yml").write_text(LOCAL)
-        result = series.kas("checkout", series.files("nitrogen6x"), timeout=1800)
-        series.unavailable = ""
+        result = series.kas("checkout", series.files("nitrogen6x", *options), timeout=1800)
+        series.unavailable[options] = ""
         if result.returncode != 0:
             errors = [line for line in result.stdout.splitlines() if "ERROR" in line or "fatal:" in line]
-            series.unavailable = errors[-1] if errors else result.stdout[-500:]
-    if series.unavailable:
+            series.unavailable[options] = errors[-1] if errors else result.stdout[-500:]
+    if series.unavailable[options]:
         pytest.skip(
-            f"kas cannot check out {series.name} ({series.unavailable}); it needs the repositories that "
-            "kas/ names, or GITCONFIG_FILE, KAS_PREMIRRORS or KAS_REPO_REF_DIR with mirrors of them"
+            f"kas cannot check out {series.name} ({series.unavailable[options]}); it needs the repositories "
+            "that kas/ names, or GITCONFIG_FILE, KAS_PREMIRRORS or KAS_REPO_REF_DIR with mirrors of them"
         )
     return series

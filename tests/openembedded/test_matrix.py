@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What recipes and images become on each board, with and without the feature."""
 
+import re
+
 import pytest
-from series import Series
+from series import Series, checked_out
 
 IMAGE = "recipes-core/images/overlayroot-image-minimal.bb"
 INITRAMFS = "recipes-core/images/overlayroot-initramfs.bb"
@@ -10,6 +12,7 @@ INIT = "recipes-core/overlayroot/overlayroot-init_*.bb"
 KERNEL = "recipes-kernel/linux/{kernel}_*.bb"
 UBOOT = "recipes-bsp/u-boot/{bootloader}_*.bb"
 ORDINARY = "recipes-core/images/core-image-minimal.bb"
+CRYPTSETUP = "recipes-crypto/cryptsetup/cryptsetup_*.bb"
 WANTED = {
     "": [
         "MACHINE",
@@ -36,6 +39,18 @@ WANTED = {
     ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_INSTALL", "WKS_FILE"],
 }
 OFF = ('DISTRO_FEATURES:remove = "overlayroot"',)
+VERIFIED = {
+    IMAGE: [
+        "EXTRA_IMAGECMD:ext4",
+        "IMAGE_BOOT_FILES",
+        "IMAGE_TYPEDEP:wic",
+        "OVERLAYROOT_VERITY_DIR",
+        "_WKS_TEMPLATE",
+        "do_image_wic[prefuncs]",
+        "do_rootfs[depends]",
+    ],
+    KERNEL: ["SRC_URI"],
+}
 
 # Kernel, U-Boot, and the layout of the card.
 BOARDS = {
@@ -140,6 +155,42 @@ def test_u_boot_is_built_with_our_variables(series: Series, board: str, fragment
     assert f"file://{fragment}" in words(uboot["SRC_URI"])
 
 
+@on_each_card
+def test_verified_root(series: Series, board: str) -> None:
+    checked_out(series, "verity")
+    found = series.expand(board, VERIFIED, options=("verity",))
+    image, kernel = found[IMAGE], found[KERNEL]
+    folder = image["OVERLAYROOT_VERITY_DIR"]
+    assert "file://overlayroot-verity.cfg" in words(kernel["SRC_URI"])
+    assert words(image["IMAGE_TYPEDEP:wic"])[-1] == "ext4.ofsverity"
+    assert {"-b", "4096", "^metadata_csum_seed,^orphan_file,^has_journal"} <= set(
+        words(image["EXTRA_IMAGECMD:ext4"])
+    )
+    (root,) = [line for line in image["_WKS_TEMPLATE"].splitlines() if line.startswith("part / ")]
+    assert f'--source rawcopy --sourceparams="file={folder}/root.img"' in root
+    # The file with the root hash, and not the one without.
+    assert [entry for entry in words(image["IMAGE_BOOT_FILES"]) if "overlayroot.env" in entry] == [
+        f"{folder}/overlayroot.env;overlayroot.env"
+    ]
+    assert "overlayroot_verity_env" in words(image["do_image_wic[prefuncs]"])
+    assert "cryptsetup-native:do_populate_sysroot" in words(image["do_rootfs[depends]"])
+
+
+def test_tool_that_seals_can_be_built_for_the_host(series: Series) -> None:
+    checked_out(series, "verity")
+    wanted = {CRYPTSETUP: ["BBCLASSEXTEND", "PACKAGECONFIG"]}
+    found = series.expand("nitrogen6x", wanted, options=("verity",))[CRYPTSETUP]
+    assert "native" in words(found["BBCLASSEXTEND"])
+    assert "veritysetup" in words(found["PACKAGECONFIG"])
+
+
+def test_nothing_is_verified_unless_asked_for(series: Series) -> None:
+    found = series.expand("nitrogen6x", VERIFIED)
+    values = [value or "" for name, value in found[IMAGE].items() if name != "OVERLAYROOT_VERITY_DIR"]
+    assert not re.search("verity|cryptsetup|has_journal", "\n".join(values))
+    assert "overlayroot-verity.cfg" not in found[KERNEL]["SRC_URI"]
+
+
 def test_init_comes_from_the_right_rust(series: Series) -> None:
     init = series.expand("nitrogen6x", WANTED)[INIT]
     depends = words(init["DEPENDS"])
@@ -172,6 +223,7 @@ def test_other_images_stay_as_they_are(series: Series, board: str) -> None:
         ('OVERLAYROOT_SISE = "20"', "did you mean OVERLAYROOT_SIZE?"),
         ('OVERLAYROOT_ROOTFS = "btrfs"', "accepted: ext4, squashfs, erofs"),
         ('OVERLAYROOT_BOOT_SIZE = "many"', "a number of MiB"),
+        ('OVERLAYROOT_VERITY = "1"', "needs veritysetup, which is in cryptsetup of meta-oe"),
     ],
 )
 def test_wrong_settings_end_the_build(series: Series, setting: str, message: str) -> None:

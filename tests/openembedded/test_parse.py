@@ -3,7 +3,7 @@
 
 import re
 
-from series import WORK, Series
+from series import WORK, Series, checked_out
 
 # What the image must be made of.
 WANTED = {
@@ -25,9 +25,20 @@ def test_everything_parses(series: Series) -> None:
     assert "WARNING" not in output, output[-2000:]
 
 
+def recipes_of_image(series: Series, *options: str) -> set[str]:
+    """Recipes that have to be built for the image."""
+    series.shell(series.files("nitrogen6x", *options), "bitbake -g overlayroot-image-minimal", timeout=7200)
+    return set((WORK / series.name / "build/pn-buildlist").read_text().split())
+
+
+def test_verified_image_can_be_built(series: Series) -> None:
+    checked_out(series, "verity")
+    assert {*WANTED, "cryptsetup-native"} <= recipes_of_image(series, "verity")
+
+
 def test_image_can_be_built(series: Series) -> None:
-    series.shell(series.files("nitrogen6x"), "bitbake -g overlayroot-image-minimal", timeout=7200)
-    recipes = set((WORK / series.name / "build/pn-buildlist").read_text().split())
+    recipes = recipes_of_image(series)
     assert WANTED <= recipes
+    assert "cryptsetup-native" not in recipes
     rust = {"cargo-bin-cross-arm"} if series.rust else {"cargo-native", "rust-native", "libstd-rs"}
     assert rust <= recipes
