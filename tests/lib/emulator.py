@@ -144,12 +144,18 @@ class Board:
                 process.kill()
         raise EmulatorError(f"U-Boot said nothing about its environment in {seconds} s: {said!r}")
 
-    def root_hash(self) -> str:
-        """SHA-256 of the card's second partition (DOS partition table); for a board that is off."""
+    def root_partition(self) -> tuple[int, int]:
+        """Where the card's second partition (DOS partition table) begins, and its length, in bytes."""
         with self.card.open("rb") as card:
             start, length = struct.unpack_from("<II", card.read(512), 446 + 16 + 8)
-            card.seek(start * 512)
-            digest, left = hashlib.sha256(), length * 512
+        return start * 512, length * 512
+
+    def root_hash(self) -> str:
+        """SHA-256 of that partition; for a board that is off."""
+        start, left = self.root_partition()
+        with self.card.open("rb") as card:
+            card.seek(start)
+            digest = hashlib.sha256()
             while left:
                 block = card.read(min(left, 1 << 20))
                 if not block:

@@ -35,10 +35,16 @@ def deployed(scarthgap: Series, tmp_path_factory: pytest.TempPathFactory) -> pat
     return folder
 
 
+@pytest.fixture(scope="session")
+def card(deployed: pathlib.Path) -> pathlib.Path:
+    """The card of the quick build."""
+    return deployed / f"{NAME}.wic.gz"
+
+
 @pytest.fixture
-def board(deployed: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[BoardStrategy]:
-    """The emulated board with the card of the quick build, switched off."""
-    with emulated_board(deployed / f"{NAME}.wic.gz", tmp_path) as board:
+def board(card: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[BoardStrategy]:
+    """The emulated board with that card, switched off."""
+    with emulated_board(card, tmp_path) as board:
         yield board
 
 

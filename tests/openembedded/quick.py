@@ -30,12 +30,14 @@ TEST_SERIALCONTROL_CMD = "{CONSOLE}"
 """
 
 
-def build(series: Series, target: str, settings: str = "") -> subprocess.CompletedProcess:
-    """Runs BitBake for a target; `settings` is configuration of this build only."""
+def build(
+    series: Series, target: str, settings: str = "", options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess:
+    """Runs BitBake for a target; `settings` is configuration of this build, `options` those of kas."""
     extra = WORK / FOLDER / "settings.conf"
     extra.parent.mkdir(exist_ok=True)
     extra.write_text(TESTIMAGE + settings)
-    files = "kas/nitrogen6x.yml:kas/opt/debian-toolchain.yml:local.yml"
+    files = series.files("nitrogen6x", *options, "debian-toolchain")
     command = f"bitbake -R {extra} {target}"
     return series.kas("shell", files, "--command", command, folder=FOLDER, timeout=3 * 3600)
 
