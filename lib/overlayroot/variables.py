@@ -66,17 +66,24 @@ def disk_signature(d) -> str:
     return signature(*(d.getVar(name) or "" for name in ("DISTRO", "MACHINE", "PN")))
 
 
-def without_veritysetup(d) -> list:
-    """A message when an image is to be sealed and no layer has the tool for it."""
-    if (
-        d.getVar("OVERLAYROOT_VERITY") != "1"
-        or "openembedded-layer" in (d.getVar("BBFILE_COLLECTIONS") or "").split()
-    ):
+def not_sealed(d) -> list:
+    """Messages when an image is to be sealed and cannot be, or would not be."""
+    if d.getVar("OVERLAYROOT_VERITY") != "1":
         return []
-    return [
-        'OVERLAYROOT_VERITY = "1" needs veritysetup, which is in cryptsetup of meta-oe: '
-        "bitbake-layers add-layer ../meta-openembedded/meta-oe"
-    ]
+    messages = []
+    if "openembedded-layer" not in (d.getVar("BBFILE_COLLECTIONS") or "").split():
+        messages.append(
+            'OVERLAYROOT_VERITY = "1" needs veritysetup, which is in cryptsetup of meta-oe: '
+            "bitbake-layers add-layer ../meta-openembedded/meta-oe"
+        )
+    types = (d.getVar("IMAGE_FSTYPES") or "").split()
+    if not any(name.split(".")[0] == "wic" or "ofsverity" in name.split(".") for name in types):
+        kind = d.getVar("OVERLAYROOT_ROOTFS")
+        messages.append(
+            f'OVERLAYROOT_VERITY = "1" would seal nothing, with IMAGE_FSTYPES = "{" ".join(types)}": '
+            f"a card (wic) is sealed, or a root alone, {kind}.ofsverity"
+        )
+    return messages
 
 
 def check(d) -> None:
@@ -88,6 +95,6 @@ def check(d) -> None:
     messages = unknown(d.keys(), known)
     messages += bad_values({name: d.getVar(name) or "" for name in [*CHOICES, *FORMS]})
     if bb.data.inherits_class("overlayroot-image", d):
-        messages += without_veritysetup(d)
+        messages += not_sealed(d)
     if messages:
         bb.fatal("\n".join(messages))

@@ -377,12 +377,17 @@ def test_sealed_root_is_looked_for(image: pathlib.Path, tmp_path: pathlib.Path) 
     assert wic.main([str(image), "--verified", str(sealed)]) == 1
 
 
-def test_layer_with_veritysetup() -> None:
-    assert variables.without_veritysetup(store()) == []
-    on = {"OVERLAYROOT_VERITY": "1"}
-    (message,) = variables.without_veritysetup(store(BBFILE_COLLECTIONS="core overlayroot", **on))
+def test_what_cannot_be_sealed() -> None:
+    assert variables.not_sealed(store()) == []
+    on = {"OVERLAYROOT_VERITY": "1", "BBFILE_COLLECTIONS": "core openembedded-layer"}
+    for types in ("ext4 wic.gz wic.bmap", "wic", "ext4.ofsverity.zst"):
+        assert variables.not_sealed(store(**on, IMAGE_FSTYPES=types)) == []
+    (message,) = variables.not_sealed(store(**on, IMAGE_FSTYPES="tar.gz ext4"))
+    assert message.endswith("a root alone, ext4.ofsverity")
+    (message,) = variables.not_sealed(
+        store(**(on | {"BBFILE_COLLECTIONS": "core overlayroot"}), IMAGE_FSTYPES="wic")
+    )
     assert message.endswith("bitbake-layers add-layer ../meta-openembedded/meta-oe")
-    assert variables.without_veritysetup(store(BBFILE_COLLECTIONS="core openembedded-layer", **on)) == []
 
 
 # --- The signature.
