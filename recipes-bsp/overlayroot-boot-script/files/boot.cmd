@@ -5,7 +5,8 @@
 #   zImage, *.dtb         kernel and device trees
 #   overlayroot.cpio.gz   initramfs, a plain cpio archive without a U-Boot header
 #   overlayroot.env       written with the image: ofs_root, ofs_default_overlayfs, ofs_default_size,
-#                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say; ofs_verity
+#                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say; ofs_verity;
+#                         ofs_bootargs: more words for the command line
 #   uEnv.txt              optional, the owner's: any variable
 # Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, ofs-verity, ofs-verity-error, also
 #   with _; overlayfs_once
@@ -81,7 +82,7 @@ fi
 env exists fdt_file || setenv fdt_file ${ofs_fdt}
 env exists fdt_file || setenv fdt_file imx6q-nitrogen6x.dtb
 
-setenv ofs_args ${bootargs} console=${console},${baudrate} root=${ofs_root} rootwait panic=10
+setenv ofs_args ${bootargs} ${ofs_bootargs} console=${console},${baudrate} root=${ofs_root} rootwait panic=10
 setenv ofs_args ${ofs_args} overlayfs=${ofs_now} ofs-size=${ofs_size}
 if env exists ofs_dirty; then setenv ofs_args ${ofs_args} ofs-dirty=${ofs_dirty}; fi
 if env exists ofs_fail; then setenv ofs_args ${ofs_args} ofs-fail=${ofs_fail}; fi
