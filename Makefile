@@ -3,13 +3,13 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl image kernel boot demo test campaign lint test-rust test-uml test-board test-writes test-layer fuzz clean distclean
+.PHONY: help setup init ctl deb image kernel boot demo test campaign lint test-rust test-uml test-board test-writes test-layer fuzz clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install the Debian packages that builds and tests need (as root)
-	scripts/host-packages rust image board uml lint layer
+	scripts/host-packages rust deb image board uml lint layer
 
 init: ## build the init for every architecture
 	scripts/host-packages rust
@@ -19,8 +19,12 @@ ctl: ## build the command-line tool for every architecture
 	scripts/host-packages rust
 	@for arch in armhf arm64 amd64; do scripts/build-ctl $$arch || exit 1; done
 
+deb: ## build the Debian packages for boards, for every architecture (build/deb)
+	scripts/host-packages rust deb
+	@for arch in armhf arm64 amd64; do scripts/build-deb $$arch || exit 1; done
+
 image: ## build the SD image (build/image)
-	scripts/host-packages rust image
+	scripts/host-packages rust deb image
 	scripts/build-image
 
 kernel: ## compile a kernel of the layer's fragments (an hour or two)
@@ -63,7 +67,7 @@ fuzz: ## hostile input for every parser, a minute each (scripts/fuzz --help)
 	scripts/fuzz
 
 clean: ## remove what was built, keep downloads
-	rm -rf build/cargo build/cargo-ctl-* build/ctl build/init build/image build/demo build/board build/test build/fuzz/cargo
+	rm -rf build/cargo build/cargo-ctl-* build/ctl build/deb build/init build/image build/demo build/board build/test build/fuzz/cargo
 
 distclean: ## remove build/ altogether
 	rm -rf build
