@@ -1,0 +1,479 @@
+# SPDX-License-Identifier: MIT
+"""overlayroot-boot, the command of the Debian package, on make-believe boards: folders with /sys and /proc.
+
+Their kernel is User-Mode Linux's, so that an initramfs can be booted. tests/board/test_package.py has the
+packages on an emulated board.
+"""
+
+import gzip
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+import uml
+from conftest import Rig, assert_protected
+
+COMMAND = uml.TOP / "debian/package/overlayroot-boot"
+HOOK = uml.TOP / "debian/package/kernel-hook"
+OLD_SCRIPT, NEW_SCRIPT = b"the script of the board\n", b"ours: loads overlayroot.cpio.gz\n"
+CARD = "platform/soc/2198000.mmc/mmc_host/mmc3/mmc3:0001/block/mmcblk3"
+MODEL, COMPATIBLE = b"Some Board\0", b"some,board\0fsl,imx6q\0"
+MODULES = ("overlay", "dm-mod", "dm-bufio", "dm-verity", "loop", "f2fs")
+
+MOUNTS = """20 1 179:98 / / rw,relatime shared:1 - ext4 /dev/mmcblk3p2 rw
+21 20 179:97 / /boot/firmware rw shared:2 - vfat /dev/mmcblk3p1 rw
+"""
+PROTECTED = MOUNTS.replace("- ext4 /dev/mmcblk3p2 rw", "- overlay overlay rw,lowerdir=/mnt/root-RO")
+
+
+def write(path: pathlib.Path, content: str | bytes = "") -> pathlib.Path:
+    """Makes a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def program(path: pathlib.Path, script: str) -> None:
+    """Makes a shell script that stands for a program."""
+    write(path, f"#!/bin/sh\n{script}\n").chmod(0o755)
+
+
+def link(path: pathlib.Path, target: pathlib.Path) -> None:
+    """Makes a relative link, as those of /sys are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(os.path.relpath(target, path.parent))
+
+
+class Fake:
+    """A board in a folder."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        """An SD card with a boot partition and a root on ext4, as many boards have it."""
+        self.root, self.programs = folder / "root", folder / "bin"
+        self.boot = self.root / "boot/firmware"
+        self.release = uml.setting("OVERLAYROOT_UML_MODULES").name
+        write(self.root / "proc/self/mountinfo", MOUNTS)
+        write(self.root / "proc/sys/kernel/osrelease", f"{self.release}\n")
+        write(self.root / "proc/filesystems", "nodev\tproc\n\text4\n")
+        write(
+            self.root / "proc/cmdline",
+            "quiet console=tty1 console=ttymxc1,115200 root=/dev/mmcblk3p2 rootwait vendor=1\n",
+        )
+        write(self.root / "proc/device-tree/model", MODEL)
+        write(self.root / "proc/device-tree/compatible", COMPATIBLE)
+        devices = self.root / "sys/devices"
+        for number in (1, 2):
+            part = devices / CARD / f"mmcblk3p{number}"
+            write(part / "partition", f"{number}\n")
+            write(part / "dev", f"179:{96 + number}\n")
+            link(self.root / f"sys/dev/block/179:{96 + number}", part)
+            link(self.root / f"dev/disk/by-partuuid/1234-0{number}", self.root / f"dev/mmcblk3p{number}")
+        # The host controller's driver is dm-verity, its regulator's is loop; the card's is built in.
+        self.driver("platform/soc/2198000.mmc", "dm_verity")
+        self.driver("platform/regulator", "loop")
+        link(devices / "virtual/devlink/1/supplier", devices / "platform/regulator")
+        link(devices / "platform/soc/2198000.mmc/supplier:platform:regulator", devices / "virtual/devlink/1")
+        self.driver(str(pathlib.Path(CARD).parents[1]), "mmc_block", loaded=False)
+        self.kernel(self.release)
+        for name, content in {
+            "boot.scr": OLD_SCRIPT,
+            "zImage": f"kernel {self.release}",
+            "right.dtb": b"\0\1" + MODEL + b"\0\2" + COMPATIBLE,
+            "other.dtb": b"\0\1Some Board too\0\0\2" + COMPATIBLE,
+        }.items():
+            write(self.boot / name, content)
+        share = self.root / "usr/lib/overlayroot"
+        write(share / "boot.scr", NEW_SCRIPT)
+        shutil.copy(uml.setting("OVERLAYROOT_INIT"), share)
+        write(self.root / "etc/overlayroot/overlayroot.conf", "overlayfs=yes\nsize=30%\n")
+        # The host's disk is not waited for; there is no environment of U-Boot.
+        program(self.programs / "sync", "exit 0")
+        program(self.programs / "fw_printenv", "exit 1")
+
+    def driver(self, device: str, name: str, *, loaded: bool = True) -> None:
+        """Gives a device a driver: a module, or a part of the kernel."""
+        module = self.root / "sys/module" / name
+        module.mkdir(parents=True)
+        if loaded:
+            write(module / "initstate", "live\n")
+        link(self.root / "sys/devices" / device / "driver/module", module)
+
+    def kernel(self, release: str, modules: tuple[str, ...] = MODULES, packed: str = "") -> None:
+        """Installs a kernel; its modules are compressed by a program."""
+        folder = self.root / "lib/modules" / release
+        shutil.rmtree(folder, ignore_errors=True)
+        source = uml.setting("OVERLAYROOT_UML_MODULES")
+        for name in modules:
+            write(folder / f"kernel/{name}.ko", uml.module(name).read_bytes())
+            if packed:
+                uml.run(*packed.split(), folder / f"kernel/{name}.ko")
+        for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+            if modules:
+                shutil.copy(source / name, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        uml.run("depmod", "--basedir", self.root, release)
+        write(self.root / f"boot/vmlinuz-{release}", f"kernel {release}")
+
+    def run(self, *words: str, code: int = 0, command: pathlib.Path = COMMAND) -> str:
+        """What the command says; it has to end with this status."""
+        temporary = self.root.with_name("tmp")
+        temporary.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [command, *words],
+            env={
+                "PATH": f"{self.programs}:{os.environ['PATH']}",
+                "OVERLAYROOT_ROOT": str(self.root),
+                "TMPDIR": str(temporary),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    def hook(self, name: str, release: str) -> str:
+        """Runs a hook of kernel packages."""
+        hook = self.root / f"etc/kernel/{name}"
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        if not hook.exists():
+            hook.symlink_to(HOOK)
+        (self.programs / "overlayroot-boot").unlink(missing_ok=True)
+        (self.programs / "overlayroot-boot").symlink_to(COMMAND)
+        return self.run(release, command=hook)
+
+    def files(self) -> dict[str, bytes]:
+        """Content of the boot partition."""
+        return {str(p.relative_to(self.boot)): p.read_bytes() for p in self.boot.rglob("*") if p.is_file()}
+
+    def initramfs(self) -> dict[str, bytes]:
+        """Files of the initramfs."""
+        folder = self.root.with_name("unpacked")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        data = gzip.decompress((self.boot / "overlayroot.cpio.gz").read_bytes())
+        subprocess.run(["cpio", "-idm", "--quiet"], cwd=folder, input=data, check=True)
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    def modules(self) -> list[str]:
+        """What the init will load, in order: release and name."""
+        lines = self.initramfs()["etc/overlayroot.modules"].decode().splitlines()
+        return [line.removeprefix("/lib/modules/") for line in lines if not line.startswith("#")]
+
+
+@pytest.fixture
+def fake(tmp_path: pathlib.Path) -> Iterator[Fake]:
+    """A board on which nothing has been done; its files go when the test has passed."""
+    yield Fake(tmp_path)
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_install_and_uninstall(fake: Fake) -> None:
+    before = fake.files()
+    assert "not overlayroot" in fake.run("status")
+    fake.run("update", "--if-installed")
+    assert fake.files() == before
+    assert "the boot script of this board is not overlayroot's" in fake.run("update", code=3)
+    assert "is mounted writable" in fake.run("install")
+    after = fake.files()
+    assert after.pop("boot.scr") == NEW_SCRIPT
+    assert after.pop("boot.scr.before-overlayroot") == OLD_SCRIPT
+    assert after.pop("overlayroot.cpio.gz")
+    assert after.pop("overlayroot.env").decode().splitlines()[1:] == [
+        "ofs_root=PARTUUID=1234-02",
+        "ofs_default_overlayfs=yes",
+        "ofs_default_size=30%",
+        "ofs_console=ttymxc1",
+        "ofs_fdt=right.dtb",
+        "ofs_bootargs=quiet console=tty1 vendor=1",
+    ]
+    assert set(after.items()) == set(before.items()) - {("boot.scr", OLD_SCRIPT)}
+    # Again: nothing is written, the script that was there is still known.
+    assert "wrote" not in fake.run("install")
+    assert "boot script     overlayroot" in fake.run("status")
+    fake.run("uninstall")
+    assert fake.files() == before
+    assert "not overlayroot's" in fake.run("uninstall", code=3)
+    fake.run("uninstall", "--if-installed")
+
+
+def test_both_names_of_boot_scripts(fake: Fake) -> None:
+    write(fake.boot / "6x_bootscript", b"another one")
+    before = fake.files()
+    fake.run("install")
+    assert fake.files()["6x_bootscript"] == fake.files()["boot.scr"] == NEW_SCRIPT
+    fake.run("uninstall")
+    assert fake.files() == before
+
+
+def test_boot_folder_of_a_single_partition(fake: Fake) -> None:
+    """Root and /boot on the first partition, as on Boundary's newer images."""
+    fake.boot.rename(fake.root / "boot/new")
+    fake.boot = fake.root / "boot"
+    for file in (fake.boot / "new").iterdir():
+        file.rename(fake.boot / file.name)
+    write(fake.root / "proc/self/mountinfo", "20 1 179:97 / / rw - ext4 /dev/mmcblk3p1 rw\n")
+    fake.run("install")
+    assert (fake.boot / "boot.scr").read_bytes() == NEW_SCRIPT
+    assert b"ofs_root=PARTUUID=1234-01\n" in (fake.boot / "overlayroot.env").read_bytes()
+
+
+def test_dry_run(fake: Fake) -> None:
+    before = fake.files()
+    assert fake.run("--dry-run", "install").count("would write") == 4
+    assert fake.files() == before
+    fake.run("install")
+    before = fake.files()
+    said = fake.run("--dry-run", "uninstall")
+    assert (said.count("would write"), said.count("would remove")) == (1, 3)
+    assert fake.files() == before
+
+
+def test_words_of_the_environment_are_not_repeated(fake: Fake) -> None:
+    program(fake.programs / "fw_printenv", '[ "$2" != bootargs ] || echo "quiet vendor=1"')
+    write(fake.root / "proc/cmdline", "quiet vendor=1 rw video=x root=/dev/x it's\n")
+    assert "the word it's of the command line is not passed on" in fake.run("install")
+    assert "ofs_bootargs=video=x\n" in (fake.boot / "overlayroot.env").read_text()
+
+
+@pytest.mark.parametrize("packed", ["", "xz --check=crc32", "zstd --quiet --rm"])
+def test_modules(fake: Fake, packed: str) -> None:
+    """Suppliers first, each after what it needs, unpacked; the file system that is built in needs none."""
+    fake.kernel(fake.release, packed=packed)
+    fake.run("install")
+    names = ("loop", "dm-mod", "dm-bufio", "dm-verity", "overlay")
+    assert fake.modules() == [f"{fake.release}/{name}.ko" for name in names]
+    files = fake.initramfs()
+    for name in names:
+        assert files[f"lib/modules/{fake.release}/{name}.ko"] == uml.module(name).read_bytes()
+    assert files["init"] == uml.setting("OVERLAYROOT_INIT").read_bytes()
+    assert files["etc/overlayroot.conf"] == b"overlayfs=yes\nsize=30%\n"
+
+
+def test_file_system_as_a_module_and_modules_of_the_owner(fake: Fake) -> None:
+    fake.run("install")
+    write(fake.root / "proc/self/mountinfo", MOUNTS.replace("ext4", "f2fs"))
+    write(fake.root / "etc/default/overlayroot-boot", "MODULES=dm-mod\n")
+    link(fake.root / "sys/class/regulator/1/device", fake.root / "sys/devices/platform/regulator")
+    # Without links to suppliers, as before Linux 5.11, all regulators are taken.
+    (fake.root / "sys/devices/platform/soc/2198000.mmc/supplier:platform:regulator").unlink()
+    fake.run("update")
+    assert [name.rpartition("/")[2] for name in fake.modules()] == [
+        *("dm-mod.ko", "dm-bufio.ko", "dm-verity.ko", "loop.ko", "f2fs.ko", "overlay.ko")
+    ]
+    write(fake.root / "etc/default/overlayroot-boot", "MODULES=nonesuch\n")
+    assert "no module nonesuch" in fake.run("update", code=1)
+
+
+@pytest.fixture
+def built_in(fake: Fake) -> Fake:
+    """A board whose kernel has no modules."""
+    shutil.rmtree(fake.root / "sys/module")
+    shutil.rmtree(fake.root / "lib/modules")
+    write(fake.root / "proc/filesystems", "nodev\toverlay\n\text4\n")
+    return fake
+
+
+def test_everything_built_in(built_in: Fake) -> None:
+    fake = built_in
+    fake.run("install")
+    assert fake.modules() == []
+
+
+def test_kernel_without_overlayfs(fake: Fake) -> None:
+    fake.kernel(fake.release, modules=("loop", "dm-mod", "dm-bufio", "dm-verity"))
+    before = fake.files()
+    assert "has no overlayfs" in fake.run("install", code=1)
+    assert fake.files() == before
+
+
+def test_initramfs_boots(fake: Fake, rig: Rig) -> None:
+    """Also one for two kernels: modules of the other one are passed over."""
+    fake.kernel("9.9.9")
+    image = fake.root.with_name("i.cpio.gz")
+    fake.run("initramfs", "--kernel", "9.9.9", "--kernel", fake.release, str(image))
+    boot = rig.boot("root=/dev/ubda", initrd=image)
+    assert_protected(boot)
+    loads = [step for step in boot.report["steps"] if step["step"].startswith("load")]
+    assert len(loads) == 10
+    fake.run("initramfs", str(image))
+    boot = rig.boot("root=/dev/ubda", initrd=image)
+    assert_protected(boot)
+    assert not boot.report["warnings"]
+
+
+def test_kernel_update(fake: Fake) -> None:
+    """The new kernel may get onto the boot partition at any moment between the two hooks."""
+
+    def kernels() -> set[str]:
+        return {module.partition("/")[0] for module in fake.modules()}
+
+    old, new = fake.release, "9.9.9"
+    # Nothing is installed, nothing is said.
+    assert fake.hook("postinst.d/00-overlayroot", new) == ""
+    fake.run("install")
+    assert kernels() == {old}
+    fake.kernel(new)
+    fake.hook("postinst.d/00-overlayroot", new)
+    assert kernels() == {old, new}
+    write(fake.boot / "zImage", f"kernel {new}")
+    fake.hook("postinst.d/zz-overlayroot", new)
+    assert kernels() == {new}
+    # A kernel that is none of those in /boot: for all that are installed.
+    write(fake.boot / "zImage", "kernel and something")
+    assert "is none of /boot/vmlinuz-*" in fake.hook("postinst.d/zz-overlayroot", new)
+    assert kernels() == {old, new}
+    # It may be the one that is removed: then the initramfs is the only one that fits.
+    shutil.rmtree(fake.root / "lib/modules" / old)
+    assert "the initramfs stays as it is" in fake.hook("postrm.d/zz-overlayroot", old)
+    assert kernels() == {old, new}
+    # With one there that is installed, all is well again.
+    write(fake.boot / "zImage", f"kernel {new}")
+    fake.run("update")
+    assert kernels() == {new}
+
+
+def test_protected_board(fake: Fake) -> None:
+    fake.run("install")
+    write(fake.root / "proc/self/mountinfo", PROTECTED)
+    before = fake.files()
+    fake.kernel("9.9.9")
+    write(fake.boot / "zImage", "kernel 9.9.9")
+    before["zImage"] = b"kernel 9.9.9"
+    for hook in ("postinst.d/00-overlayroot", "postinst.d/zz-overlayroot", "postrm.d/zz-overlayroot"):
+        assert "remedy: overlayrootctl edit -- COMMAND" in fake.hook(hook, "9.9.9")
+    for words in (
+        ["install"],
+        ["update"],
+        ["uninstall"],
+        ["uninstall", "--if-installed"],
+        ["initramfs", "x"],
+    ):
+        assert "the root is protected" in fake.run(*words, code=3)
+    assert "protected" in fake.run("status")
+    assert fake.files() == before
+
+
+def no_partition_id(fake: Fake) -> None:
+    shutil.rmtree(fake.root / "dev/disk")
+
+
+def mapped(fake: Fake) -> None:
+    write(fake.root / "proc/self/mountinfo", "20 1 254:0 / / rw - ext4 /dev/mapper/a rw\n")
+    link(fake.root / "sys/dev/block/254:0", write(fake.root / "sys/devices/virtual/block/dm-0/dev").parent)
+
+
+def network(fake: Fake) -> None:
+    write(fake.root / "proc/self/mountinfo", "20 1 0:20 / / rw - nfs 10.0.0.1:/root rw\n")
+
+
+def ambiguous(fake: Fake) -> None:
+    shutil.copy(fake.boot / "right.dtb", fake.boot / "again.dtb")
+
+
+def flash_kernel(fake: Fake) -> None:
+    write(fake.root / "usr/share/flash-kernel/db/all.db", "Machine: Another\n\nMachine: Some Board\n")
+
+
+REFUSALS: dict[str, tuple[Callable[[Fake], object], str]] = {
+    "no script": (lambda fake: (fake.boot / "boot.scr").unlink(), "no boot partition was found"),
+    "no kernel": (lambda fake: (fake.boot / "zImage").unlink(), "there is no zImage in /boot/firmware"),
+    "no device tree": (
+        lambda fake: [tree.unlink() for tree in fake.boot.glob("*.dtb")],
+        "there is no device tree",
+    ),
+    "which device tree": (ambiguous, "fitting: again.dtb right.dtb"),
+    "device tree of the environment": (
+        lambda fake: program(fake.programs / "fw_printenv", "echo gone.dtb"),
+        "the device tree is gone.dtb, which is not in /boot/firmware",
+    ),
+    "device tree of the settings": (
+        lambda fake: write(fake.root / "etc/default/overlayroot-boot", "FDT=gone.dtb\n"),
+        "correct FDT=",
+    ),
+    "folder of the settings": (
+        lambda fake: write(fake.root / "etc/default/overlayroot-boot", "BOOT=/media\n"),
+        "correct BOOT=",
+    ),
+    "extlinux": (
+        lambda fake: write(fake.boot / "extlinux/extlinux.conf"),
+        "this board boots by extlinux.conf",
+    ),
+    "flash-kernel": (flash_kernel, "flash-kernel makes the boot script of this board (Some Board)"),
+    "another processor": (
+        lambda fake: (fake.root / "usr/lib/overlayroot/boot.scr").unlink(),
+        "the boot script is for 32-bit ARM boards",
+    ),
+    "no identifiers": (no_partition_id, "neither /dev/disk/by-partuuid nor by-uuid names mmcblk3p2"),
+    "device-mapper": (mapped, "the root is on dm-0"),
+    "network": (network, "which is no block device"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused(fake: Fake, case: str) -> None:
+    """With a remedy, and nothing is written."""
+    change, message = REFUSALS[case]
+    change(fake)
+    before = fake.files()
+    said = fake.run("install", code=3)
+    assert message in said
+    assert "\nremedy: " in said
+    assert fake.files() == before
+
+
+@pytest.mark.parametrize("words", [[], ["now"], ["install", "x"], ["--force", "install"], ["initramfs"]])
+def test_wrong_command_line(fake: Fake, words: list[str]) -> None:
+    fake.run(*words, code=64)
+
+
+def test_help(fake: Fake) -> None:
+    assert fake.run("--help").startswith("usage: overlayroot-boot")
+
+
+def cut(fake: Fake, words: list[str], at: int) -> bool:
+    """Kills the command at its `at`-th sync; False when it has fewer."""
+    count = fake.root.with_name("count")
+    count.write_text(str(at))
+    program(
+        fake.programs / "sync",
+        f'read -r n <{count}; echo $((n - 1)) >{count}; [ "$n" -ne 1 ] || kill -KILL $PPID',
+    )
+    try:
+        fake.run(*words)
+    except AssertionError:
+        assert int(count.read_text()) == 0
+        return True
+    finally:
+        program(fake.programs / "sync", "exit 0")
+    return False
+
+
+def test_cut_at_any_step(built_in: Fake) -> None:
+    """At each moment either script boots, and ours never without the rest; the next run completes it."""
+    fake = built_in
+    before = fake.files()
+    fake.run("install")
+    whole = fake.files()
+    cuts = 0
+    for command, begin, goal in (("uninstall", whole, before), ("install", before, whole)):
+        at = 1
+        while cut(fake, [command], at):
+            cuts += 1
+            now = {name: content for name, content in fake.files().items() if not name.endswith(".new")}
+            for name, content in now.items():
+                assert content in (whole.get(name), before.get(name)), name
+            assert now["boot.scr"] == OLD_SCRIPT or now == whole
+            if at % 5 == 0:
+                # What a cut has left does not keep the next run from its goal.
+                fake.run(command, "--if-installed")
+                assert fake.files() == goal
+            shutil.rmtree(fake.boot)
+            for name, content in begin.items():
+                write(fake.boot / name, content)
+            at += 1
+        assert fake.files() == goal
+    assert cuts > 20
