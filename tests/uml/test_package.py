@@ -357,6 +357,15 @@ def test_protected_board(fake: Fake) -> None:
     assert fake.files() == before
 
 
+def test_containers_are_no_boards(fake: Fake) -> None:
+    """Nor are folders in which an image is made: kernel hooks and removal of the package do nothing."""
+    for mounts in ("20 1 0:30 / / rw - overlay overlay rw,lowerdir=/a,upperdir=/b\n", ""):
+        write(fake.root / "proc/self/mountinfo", mounts)
+        assert fake.hook("postinst.d/00-overlayroot", "9.9.9") == ""
+        assert fake.run("uninstall", "--if-installed") == ""
+        assert "which is no block device" in fake.run("install", code=3)
+
+
 def no_partition_id(fake: Fake) -> None:
     shutil.rmtree(fake.root / "dev/disk")
 
