@@ -53,6 +53,7 @@ def test_system_is_in_order(board: BoardStrategy, system: System) -> None:
     assert fstab.startswith("# overlayroot: this copy of /etc/fstab lives in RAM.")
     active = [line.split()[1] for line in fstab.splitlines() if line and not line.startswith("#")]
     assert active == ["/mnt/root-RO", "/boot/firmware"]
+    assert system.run("systemctl is-active overlayroot-check overlayroot-watch").split() == ["active"] * 2
     assert "/mnt/root-RO" not in system.run("cat /mnt/root-RO/etc/fstab")
     log = system.run("dmesg")
     assert board.verdict in log

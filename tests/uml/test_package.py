@@ -191,11 +191,14 @@ def test_install_and_uninstall(fake: Fake) -> None:
         "ofs_bootargs=quiet console=tty1 vendor=1",
     ]
     assert set(after.items()) == set(before.items()) - {("boot.scr", OLD_SCRIPT)}
+    mark = fake.root / "var/lib/overlayroot/installed"
+    assert mark.exists()
     # Again: nothing is written, the script that was there is still known.
     assert "wrote" not in fake.run("install")
     assert "boot script     overlayroot" in fake.run("status")
     fake.run("uninstall")
     assert fake.files() == before
+    assert not mark.exists()
     assert "not overlayroot's" in fake.run("uninstall", code=3)
     fake.run("uninstall", "--if-installed")
 
@@ -225,6 +228,7 @@ def test_dry_run(fake: Fake) -> None:
     before = fake.files()
     assert fake.run("--dry-run", "install").count("would write") == 4
     assert fake.files() == before
+    assert not (fake.root / "var").exists()
     fake.run("install")
     before = fake.files()
     said = fake.run("--dry-run", "uninstall")
