@@ -35,8 +35,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 
 
 def lasting(environment: dict[str, str]) -> dict[str, str]:
-    """An environment without what U-Boot sets anew at each boot, and without variables that are empty: U-Boot may
-    save such a one (`preboot=`), libubootenv does not."""
+    """An environment without what U-Boot sets anew at each boot, and without empty variables (`preboot=`).
+
+    U-Boot may save these, libubootenv does not.
+    """
     return {name: value for name, value in environment.items() if value and name not in TRANSIENT}
 
 
