@@ -28,7 +28,7 @@ UENV = "# of the owner\nnote=" + "x" * 3000 + "\n"
 PLAIN, OFF = UENV.encode(), f"{UENV}overlayfs=no\n".encode()
 ON = f"{UENV}overlayfs=yes\n".encode()
 SCRIPT = b"a boot script that knows overlayfs_once\n"
-# U-Boot's environment, more than a page of it; and where it is.
+# U-Boot's environment, more than a page of it, so that a copy is written in several pieces; and where it is.
 VARIABLES = {f"note{n}": "x" * 50 for n in range(100)} | {"bootcmd": "run it"}
 ENVIRONMENTS = {"one": ONE, "two": TWO}
 # Files that are copied up, 60 of them; and those that are committed.

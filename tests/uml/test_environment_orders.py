@@ -17,14 +17,13 @@ import recorder
 import reorder
 import uml
 import writelog
+from campaign_system import VARIABLES as PLAIN
 from conftest import Rig
 from test_uenv_orders import requests
 from uboot_environment import ONE, TWO, BadEnvironmentError, Place, pack
 
 SECTOR = 512
 MODULES = ("overlay", "dm-mod", "dm-log-writes")
-# More than a page, so that a copy is written in several pieces.
-PLAIN = {f"note{n}": "x" * 50 for n in range(100)} | {"bootcmd": "run it"}
 # What the tool is told, one after the other, and the variables that make the difference.
 STORY = (
     ("disable --once", {"overlayfs_once": "no"}),

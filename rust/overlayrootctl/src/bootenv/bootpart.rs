@@ -124,7 +124,7 @@ impl BootPartition {
                 "{} is neither vfat nor ext4, or this is not root",
                 device.shown()
             )));
-        };
+        }
         let boot = BootPartition {
             folder: OURS.into(),
             mounted: Some(device),
@@ -139,8 +139,8 @@ impl BootPartition {
         Ok(boot)
     }
 
-    /// Content of a file; `None` when there is no such file. A link or a pipe in its place is an error: a
-    /// stick that somebody plugs in may pass for a boot partition.
+    /// Content of a file; `None` when there is no such file. A link or a pipe in its place is an error: what is
+    /// on a boot partition, anybody with the card may have put there.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let read = || -> io::Result<Vec<u8>> {
             let entry = Dir::open(&self.folder)?.hold(OsStr::new(name))?;
