@@ -5,19 +5,52 @@ use crate::shown::Show;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 /// As much of a command line as a message takes, characters.
 const LONGEST: usize = 60;
 
-/// Processes that have files of this device open for writing, or use deleted ones, each as text.
+/// How long processes are looked at: some do not let themselves be seen, for instance one whose file is on a
+/// network or FUSE file system that does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Processes that have files of this device open for writing, or use deleted ones, each as text. Ends after
+/// [`PATIENCE`], with those that were found until then.
 pub fn writers(device: u64) -> Vec<String> {
-    let mut found = Vec::new();
-    for (pid, folder) in processes() {
-        if let Some(what) = open_file(&folder, device).or_else(|| mapped_file(&folder, device)) {
-            found.push(format!("{} (process {pid}: {what})", name(&folder)));
+    let seen = gather(PATIENCE, move |found| {
+        for (pid, folder) in processes() {
+            let what = open_file(&folder, device).or_else(|| mapped_file(&folder, device));
+            let Some(what) = what else { continue };
+            // An error: nobody waits any more.
+            let _ = found.send(format!("{} (process {pid}: {what})", name(&folder)));
+        }
+    });
+    seen.unwrap_or_else(|mut some| {
+        some.push("perhaps others: not all processes could be looked at".to_owned());
+        some
+    })
+}
+
+/// What `look` sends; an error, with what was sent so far, when it takes longer than `patience`. A look that
+/// never ends does so on a thread of its own, which ends with the program.
+fn gather<T: Send + 'static>(
+    patience: Duration,
+    look: impl FnOnce(Sender<T>) + Send + 'static,
+) -> Result<Vec<T>, Vec<T>> {
+    let (sender, receiver) = mpsc::channel();
+    let (start, mut found) = (Instant::now(), Vec::new());
+    let thread = std::thread::Builder::new().spawn(move || look(sender));
+    if thread.is_err() {
+        return Err(found);
+    }
+    loop {
+        match receiver.recv_timeout(patience.saturating_sub(start.elapsed())) {
+            Ok(one) => found.push(one),
+            Err(RecvTimeoutError::Disconnected) => return Ok(found),
+            Err(RecvTimeoutError::Timeout) => return Err(found),
         }
     }
-    found
 }
 
 /// Processes, other than this one, in the same mount namespace.
@@ -116,6 +149,22 @@ fn mapping(line: &str, device: &str) -> Option<String> {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn what_cannot_be_looked_at_holds_nobody_up() {
+        let patience = Duration::from_millis(200);
+        let found = gather(patience, |found| {
+            found.send(1).unwrap();
+            std::thread::sleep(Duration::from_secs(3600));
+            let _ = found.send(2);
+        });
+        assert_eq!(found, Err(vec![1]));
+        let found = gather(Duration::from_secs(600), |found| {
+            found.send(1).unwrap();
+            found.send(2).unwrap();
+        });
+        assert_eq!(found, Ok(vec![1, 2]));
+    }
 
     #[test]
     fn who_writes_and_who_keeps_deleted_files() {
