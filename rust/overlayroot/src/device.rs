@@ -44,7 +44,8 @@ impl DeviceSpec {
                 Some((uuid, rest)) => (uuid, offset(rest.strip_prefix("PARTNROFF=")?)?),
                 None => (uuid.as_str(), 0),
             };
-            return Some(DeviceSpec::PartUuid(uuid.to_ascii_lowercase(), offset));
+            return (!uuid.is_empty())
+                .then(|| DeviceSpec::PartUuid(uuid.to_ascii_lowercase(), offset));
         }
         if let Some(label) = by("PARTLABEL=", "/dev/disk/by-partlabel/") {
             return Some(DeviceSpec::PartLabel(label));
@@ -165,6 +166,7 @@ mod tests {
             "UUID=",
             "zz",
             "PARTUUID=a/PARTNROFF=b",
+            "PARTUUID=/PARTNROFF=0",
             "0",
             "/dev//x",
         ] {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::bootpart::BootPartition;
-use super::uenv::Import;
-use super::{fwconfig, Change, Store, Variables, NAMES, ONCE};
+use super::uenv::{import, Import};
+use super::{apply, fwconfig, Change, Store, Variables, View, NAMES, ONCE};
 use crate::error::{Error, Result};
 use crate::shown::Show;
 
@@ -170,8 +170,18 @@ impl Store for Tools {
         check(self.run(&self.set, &["-s", "-"], Some(&lines))?)
     }
 
-    fn complete(&self) -> bool {
-        true
+    fn view(&self, changes: &[Change]) -> Result<View> {
+        let mut own = self.read()?;
+        apply(changes, &mut own);
+        let mut effective = own.clone();
+        for (_, file) in self.stronger() {
+            import(&file, &mut effective);
+        }
+        Ok(View {
+            own,
+            effective,
+            complete: true,
+        })
     }
 
     fn takes_requests(&self) -> Result<()> {
@@ -182,10 +192,6 @@ impl Store for Tools {
             )),
             _ => Ok(()),
         }
-    }
-
-    fn weaker(&self) -> Variables {
-        Variables::new()
     }
 
     fn stronger(&self) -> Vec<(String, Import)> {
@@ -313,9 +319,9 @@ esac
             ("", "", 2),
         ] {
             let (folder, tools) = tools(help, separator, "a=1\noverlayfs=no\n");
-            let changes = super::super::once(&super::super::view(&tools).unwrap());
+            let changes = super::super::once(&tools.view(&[]).unwrap());
             assert_eq!(changes.len(), 2);
-            super::super::change(&tools, &changes).unwrap();
+            super::super::change(&tools, &changes, &|next| next.once).unwrap();
             let env = fs::read_to_string(folder.path().join("env")).unwrap();
             assert_eq!(env, "a=1\noverlayfs=yes\noverlayfs_once=no\n", "{help:?}");
             let log = fs::read_to_string(folder.path().join("calls")).unwrap();
@@ -326,11 +332,8 @@ esac
     #[test]
     fn removing_and_failing() {
         let (folder, tools) = tools("", "", "overlayfs_once=no\n");
-        super::super::change(
-            &tools,
-            &super::super::enable(&super::super::view(&tools).unwrap()),
-        )
-        .unwrap();
+        let changes = super::super::enable(&tools.view(&[]).unwrap());
+        super::super::change(&tools, &changes, &|next| next.protected).unwrap();
         assert!(tools.read().unwrap().is_empty());
         fs::write(folder.path().join("broken"), "").unwrap();
         let error = tools

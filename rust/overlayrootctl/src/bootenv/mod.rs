@@ -24,7 +24,7 @@ pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, NAMES
 use crate::error::{Error, Result};
 use crate::shown::Show;
 use bootpart::BootPartition;
-use uenv::{import, Import};
+use uenv::Import;
 
 /// Names and values as the boot script sees them.
 pub type Variables = BTreeMap<String, String>;
@@ -40,6 +40,9 @@ pub struct Change {
     pub to: Option<String>,
 }
 
+/// Whether the next boot is what was asked for.
+pub type Wanted<'a> = dyn Fn(&NextBoot) -> bool + 'a;
+
 /// A place where variables are kept.
 pub trait Store {
     /// What it is, for messages.
@@ -49,12 +52,10 @@ pub trait Store {
     /// Writes all changes at once where that is possible, and in their order otherwise: the order is such
     /// that a cut between two of them leaves a protected board.
     fn write(&self, changes: &[Change]) -> Result<()>;
-    /// Whether it shows all that the boot script will see, so that what is not set here is not set at all.
-    fn complete(&self) -> bool;
+    /// Its variables as they will be after `changes`, and what the boot script will make of them.
+    fn view(&self, changes: &[Change]) -> Result<View>;
     /// Refuses where U-Boot cannot use up a request for one writable boot that is written here.
     fn takes_requests(&self) -> Result<()>;
-    /// What holds where this store says nothing.
-    fn weaker(&self) -> Variables;
     /// Files that win over this store, the strongest last, and what they do.
     fn stronger(&self) -> Vec<(String, Import)>;
 }
@@ -140,6 +141,16 @@ fn beside(folder: Option<PathBuf>) -> Result<Option<BootPartition>> {
     }
 }
 
+/// Variables after changes.
+fn apply(changes: &[Change], variables: &mut Variables) {
+    for Change { name, to, .. } in changes {
+        match to {
+            Some(value) => variables.insert(name.clone(), value.clone()),
+            None => variables.remove(name),
+        };
+    }
+}
+
 /// What the next boot will be, for `status`: values, or why they cannot be known and what to do about it.
 pub fn look() -> Result<NextBoot> {
     look_at(Choice::default().open()?.as_ref())
@@ -147,49 +158,25 @@ pub fn look() -> Result<NextBoot> {
 
 /// What the next boot will be according to a store and the files around it.
 pub fn look_at(store: &dyn Store) -> Result<NextBoot> {
-    Ok(next_boot(&store.name(), &view(store)?))
+    Ok(next_boot(&store.name(), &store.view(&[])?))
 }
 
-/// Reads a store, and what the boot script will make of it.
-pub fn view(store: &dyn Store) -> Result<View> {
-    let own = store.read()?;
-    let mut effective = store.weaker();
-    effective.extend(own.clone());
-    for (_, stronger) in store.stronger() {
-        import(&stronger, &mut effective);
-    }
-    Ok(View {
-        own,
-        effective,
-        complete: store.complete(),
-    })
-}
-
-/// Carries changes out: writes, reads back, compares. Refuses what a stronger file would undo.
-pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let mut reasons = Vec::new();
-    for (file, stronger) in store.stronger() {
-        for Change { name, to, .. } in changes {
-            match stronger.get(name) {
-                Some(value) if name != ONCE && to != value => {
-                    reasons.push(format!(
-                        "{name}={} in {file} wins over {}",
-                        value.as_deref().unwrap_or_default().shown(),
-                        store.name()
-                    ));
-                }
-                _ => {}
-            }
-        }
-    }
+/// Carries changes out: writes, reads back, compares. Refuses, and writes nothing, where the next boot would not
+/// be what is `wanted` after that: a stronger file, or a default of the image, may say something else.
+pub fn change(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Result<()> {
+    let reasons = in_the_way(store, changes, wanted)?;
     if !reasons.is_empty() {
         return Err(Error::Refused {
             reasons,
-            remedy: "use --store file, or take that line out of the file".to_owned(),
+            remedy: match store.stronger().is_empty() {
+                true => "take that line out of overlayroot.env on the boot partition",
+                false => "use --store file, or take that line out of the file",
+            }
+            .to_owned(),
         });
+    }
+    if changes.is_empty() {
+        return Ok(());
     }
     store.write(changes)?;
     let now = store.read()?;
@@ -211,6 +198,38 @@ pub fn change(store: &dyn Store, changes: &[Change]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What keeps the next boot from being what is wanted after `changes`; nothing when it will be.
+fn in_the_way(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Result<Vec<String>> {
+    let view = store.view(changes)?;
+    if wanted(&next_boot("", &view)) {
+        return Ok(Vec::new());
+    }
+    let stronger = store.stronger();
+    let is_in_the_way = |name: &str| {
+        let mut without = view.clone();
+        without.effective.remove(name);
+        let own = view.own.get(name).cloned();
+        without
+            .effective
+            .extend(own.map(|own| (name.to_owned(), own)));
+        wanted(&next_boot("", &without))
+    };
+    let mut reasons = Vec::new();
+    for name in NAMES.into_iter().filter(|name| is_in_the_way(name)) {
+        let value = view.effective.get(name);
+        let value = value.map(String::as_str).unwrap_or_default().shown();
+        let file = stronger.iter().rfind(|(_, file)| file.contains_key(name));
+        reasons.push(match file {
+            Some((file, _)) => format!("{name}={value} in {file} wins over {}", store.name()),
+            None => format!("the image's default is {name}={value}"),
+        });
+    }
+    if reasons.is_empty() {
+        reasons.push("files on the boot partition say otherwise, in more than one line".to_owned());
+    }
+    Ok(reasons)
 }
 
 fn quoted(value: Option<&String>) -> String {
@@ -239,24 +258,23 @@ mod tests {
         }
         fn write(&self, changes: &[Change]) -> Result<()> {
             if !self.stuck {
-                for change in changes {
-                    let mut variables = self.variables.borrow_mut();
-                    variables.remove(&change.name);
-                    if let Some(value) = &change.to {
-                        variables.insert(change.name.clone(), value.clone());
-                    }
-                }
+                apply(changes, &mut self.variables.borrow_mut());
             }
             Ok(())
         }
-        fn complete(&self) -> bool {
-            true
+        fn view(&self, changes: &[Change]) -> Result<View> {
+            let mut own = self.read()?;
+            apply(changes, &mut own);
+            let mut effective = own.clone();
+            effective.extend(self.stronger.clone());
+            Ok(View {
+                own,
+                effective,
+                complete: true,
+            })
         }
         fn takes_requests(&self) -> Result<()> {
             Ok(())
-        }
-        fn weaker(&self) -> Variables {
-            Variables::new()
         }
         fn stronger(&self) -> Vec<(String, Import)> {
             let set = |(n, v): (&String, &String)| (n.clone(), Some(v.clone()));
@@ -268,16 +286,20 @@ mod tests {
         Variables::from([(name.to_owned(), value.to_owned())])
     }
 
+    const PROTECTED: &Wanted<'_> = &|next| next.protected && next.protected_afterwards;
+    const WRITABLE: &Wanted<'_> = &|next| !next.protected && !next.protected_afterwards;
+    const ONE_WRITABLE: &Wanted<'_> = &|next| next.once && next.protected_afterwards;
+
     #[test]
     fn what_is_written_is_read_back() {
         let store = Memory::default();
-        change(&store, &disable(&view(&store).unwrap())).unwrap();
+        change(&store, &disable(&store.view(&[]).unwrap()), WRITABLE).unwrap();
         assert!(!look_at(&store).unwrap().protected);
         let stuck = Memory {
             stuck: true,
             ..Memory::default()
         };
-        let error = change(&stuck, &disable(&View::default())).unwrap_err();
+        let error = change(&stuck, &disable(&View::default()), WRITABLE).unwrap_err();
         assert_eq!(
             error.to_string(),
             "memory: overlayfs was set to 'no', but reads nothing"
@@ -290,7 +312,7 @@ mod tests {
             stronger: one("overlayfs", "yes"),
             ..Memory::default()
         };
-        let error = change(&store, &disable(&View::default())).unwrap_err();
+        let error = change(&store, &disable(&View::default()), WRITABLE).unwrap_err();
         assert_eq!(
             error.to_string(),
             "refused, nothing was changed: overlayfs=yes in uEnv.txt wins over memory"
@@ -299,7 +321,37 @@ mod tests {
         // It is no hindrance to a request for one boot, and it decides about the boots after.
         *store.variables.borrow_mut() = one("overlayfs", "no");
         assert!(look_at(&store).unwrap().protected);
-        change(&store, &once(&view(&store).unwrap())).unwrap();
+        let changes = once(&store.view(&[]).unwrap());
+        change(&store, &changes, ONE_WRITABLE).unwrap();
         assert!(look_at(&store).unwrap().once);
+    }
+
+    #[test]
+    fn nothing_to_change_does_not_mean_that_it_is_so() {
+        for (name, value) in [("overlayfs", "no"), ("ofs_size", "20 overlayfs=no")] {
+            let store = Memory {
+                variables: one("overlayfs", "yes").into(),
+                stronger: one(name, value),
+                ..Memory::default()
+            };
+            let changes = enable(&store.view(&[]).unwrap());
+            assert_eq!(changes, []);
+            let error = change(&store, &changes, PROTECTED).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains(&format!("{name}=")) && error.contains("uEnv.txt wins"),
+                "{error}"
+            );
+        }
+        let both = Variables::from([
+            ("ofs_size".into(), "20 overlayfs=no".into()),
+            ("overlayfs".into(), "no".into()),
+        ]);
+        let store = Memory {
+            stronger: both,
+            ..Memory::default()
+        };
+        let error = change(&store, &[], PROTECTED).unwrap_err();
+        assert!(error.to_string().contains("more than one line"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{change, look_at, Change, NextBoot, Store};
+use super::{change, look_at, Change, NextBoot, Store, Wanted};
 use crate::error::Result;
 use crate::exit;
 use crate::output::{Output, Tone};
@@ -18,9 +18,16 @@ struct Outcome<'a> {
     next_boot: NextBoot,
 }
 
-/// Writes, reads back, and prints the changes and then `says`, which is about the next boot and the way back.
-pub fn carry_out(store: &dyn Store, changes: &[Change], output: &Output, says: &str) -> Result<u8> {
-    change(store, changes)?;
+/// Writes, reads back, and prints the changes and then `says`, which is about the next boot and the way back:
+/// it is true where the next boot is as `wanted`, and nothing is written otherwise.
+pub fn carry_out(
+    store: &dyn Store,
+    changes: &[Change],
+    output: &Output,
+    wanted: &Wanted<'_>,
+    says: &str,
+) -> Result<u8> {
+    change(store, changes, wanted)?;
     let outcome = Outcome {
         store: store.name(),
         changes,

@@ -95,9 +95,8 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
 pub fn enable(view: &View) -> Vec<Change> {
     let mut changes = Changes::new(view);
     changes.set(ONCE, None);
-    changes.drop_words();
-    let next = next_boot("", view);
-    if !next.protected_afterwards || !view.complete && next.overlayfs.is_none() {
+    changes.protect(view);
+    if !view.complete && !view.effective.contains_key(OVERLAYFS) {
         changes.set(OVERLAYFS, Some("yes"));
     }
     changes.list
@@ -115,10 +114,7 @@ pub fn disable(view: &View) -> Vec<Change> {
 /// The next boot is writable, the ones after it protect the root, whatever was set before.
 pub fn once(view: &View) -> Vec<Change> {
     let mut changes = Changes::new(view);
-    changes.drop_words();
-    if !next_boot("", view).protected_afterwards {
-        changes.set(OVERLAYFS, Some("yes"));
-    }
+    changes.protect(view);
     changes.set(ONCE, Some("no"));
     changes.list
 }
@@ -151,6 +147,19 @@ impl Changes<'_> {
             variables: &view.own,
             list: Vec::new(),
         }
+    }
+
+    /// `overlayfs` by itself says `yes`, and no size says anything else. In this order: words in a size may be
+    /// what protects the board now.
+    fn protect(&mut self, view: &View) {
+        let mut alone = view.clone();
+        for size in SIZES {
+            alone.effective.remove(size);
+        }
+        if !next_boot("", &alone).protected_afterwards {
+            self.set(OVERLAYFS, Some("yes"));
+        }
+        self.drop_words();
     }
 
     /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no. The
@@ -290,6 +299,19 @@ mod tests {
             assert_eq!((&*changes[0].name, &changes[0].to), ("ofs_size", &None));
             assert_eq!(once(&view)[0], changes[0]);
             assert_eq!(disable(&view)[0], changes[0]);
+        }
+    }
+
+    #[test]
+    fn a_size_that_protects_is_not_the_last_word() {
+        let mut view = view("overlayfs=no");
+        for variables in [&mut view.own, &mut view.effective] {
+            variables.insert("ofs_size".into(), "25 overlayfs=on".into());
+        }
+        assert!(next_boot("", &view).protected);
+        for changes in [enable(&view), once(&view)] {
+            let names: Vec<_> = changes.iter().map(|change| &*change.name).collect();
+            assert_eq!(names[..2], ["overlayfs", "ofs_size"]);
         }
     }
 

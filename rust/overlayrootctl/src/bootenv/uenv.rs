@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::bootpart::BootPartition;
-use super::{Change, Store, Variables};
+use super::{Change, Store, Variables, View};
 use crate::error::{Error, Result};
 
 /// Name of the file.
@@ -45,8 +45,21 @@ impl Store for File {
         self.boot.replace(UENV, &edit(&self.text()?, changes))
     }
 
-    fn complete(&self) -> bool {
-        false
+    fn view(&self, changes: &[Change]) -> Result<View> {
+        let file = parse(&edit(&self.text()?, changes));
+        let (mut own, mut effective) = (Variables::new(), Variables::new());
+        import(&file, &mut own);
+        let others = self.boot.imported();
+        for (_, other) in others.iter().filter(|(name, _)| !name.starts_with(UENV)) {
+            import(other, &mut effective);
+        }
+        import(&file, &mut effective);
+        Ok(View {
+            own,
+            effective,
+            // The environment is not seen here.
+            complete: false,
+        })
     }
 
     fn takes_requests(&self) -> Result<()> {
@@ -55,14 +68,6 @@ impl Store for File {
              a file on the boot partition would make every boot a writable one",
             "install fw_setenv (libubootenv-tool); or use overlayrootctl disable, and enable afterwards",
         ))
-    }
-
-    fn weaker(&self) -> Variables {
-        let mut variables = Variables::new();
-        for (_, file) in self.boot.imported() {
-            import(&file, &mut variables);
-        }
-        variables
     }
 
     fn stronger(&self) -> Vec<(String, Import)> {
@@ -284,12 +289,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(UENV), "console=ttymxc0\n").unwrap();
         let file = File::new(BootPartition::find(Some(folder.path().into())).unwrap());
-        super::super::change(&file, &[set("overlayfs", Some("no"))]).unwrap();
+        super::super::change(&file, &[set("overlayfs", Some("no"))], &|_| true).unwrap();
         assert_eq!(
             fs::read_to_string(folder.path().join(UENV)).unwrap(),
             "console=ttymxc0\noverlayfs=no\n"
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // What it does not say the image says; what is changed does not say it any more.
+        fs::write(
+            folder.path().join("overlayroot.env"),
+            "ofs_default_size=30\n",
+        )
+        .unwrap();
+        let size = |changes: &[Change]| {
+            let view = file.view(changes).unwrap();
+            view.effective.get("ofs-size").cloned()
+        };
+        assert_eq!(file.view(&[]).unwrap().effective["ofs_default_size"], "30");
+        fs::write(folder.path().join(UENV), "ofs-size=20\nofs_default_size=\n").unwrap();
+        assert_eq!(size(&[]).as_deref(), Some("20"));
+        assert_eq!(size(&[set("ofs-size", None)]), None);
+        assert!(!file
+            .view(&[])
+            .unwrap()
+            .effective
+            .contains_key("ofs_default_size"));
         assert!(file.takes_requests().is_err());
     }
 }

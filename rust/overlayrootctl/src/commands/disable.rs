@@ -35,20 +35,22 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let store = Choice::from_matches(matches).open()?;
     if matches.get_flag("once") {
         store.takes_requests()?;
-        let changes = bootenv::once(&bootenv::view(store.as_ref())?);
+        let changes = bootenv::once(&store.view(&[])?);
         return bootenv::carry_out(
             store.as_ref(),
             &changes,
             output,
+            &|next| next.once && next.protected_afterwards,
             "The next boot is writable; the ones after it protect the root again, also when the power is \
              cut. Undo: overlayrootctl enable",
         );
     }
-    let changes = bootenv::disable(&bootenv::view(store.as_ref())?);
+    let changes = bootenv::disable(&store.view(&[])?);
     bootenv::carry_out(
         store.as_ref(),
         &changes,
         output,
+        &|next| !next.protected && !next.protected_afterwards,
         "The next boot and all after it are writable and NOT PROTECTED. Undo: overlayrootctl enable",
     )
 }

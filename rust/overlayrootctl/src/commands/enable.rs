@@ -27,11 +27,12 @@ fn define() -> Command {
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let store = Choice::from_matches(matches).open()?;
-    let changes = bootenv::enable(&bootenv::view(store.as_ref())?);
+    let changes = bootenv::enable(&store.view(&[])?);
     bootenv::carry_out(
         store.as_ref(),
         &changes,
         output,
+        &|next| next.protected && next.protected_afterwards,
         "The next boot and all after it protect the root. Undo: overlayrootctl disable",
     )
 }

@@ -58,12 +58,18 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         return now(&folder.unwrap_or_default(), limits, output);
     }
     let store = Choice::from_matches(matches).open()?;
-    let changes = bootenv::size(&bootenv::view(store.as_ref())?, text);
+    let changes = bootenv::size(&store.view(&[])?, text);
     let says = format!(
         "From the next boot on the RAM layer has {limits}.",
         limits = shown(limits)
     );
-    bootenv::carry_out(store.as_ref(), &changes, output, &says)
+    bootenv::carry_out(
+        store.as_ref(),
+        &changes,
+        output,
+        &|next| next.size == text,
+        &says,
+    )
 }
 
 fn now(folder: &Path, limits: Limits, output: &Output) -> Result<u8> {
