@@ -6,8 +6,10 @@ packages on an emulated board.
 """
 
 import gzip
+import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -196,6 +198,15 @@ def test_install_and_uninstall(fake: Fake) -> None:
     # Again: nothing is written, the script that was there is still known.
     assert "wrote" not in fake.run("install")
     assert "boot script     overlayroot" in fake.run("status")
+    assert json.loads(fake.run("status", "--json")) == {
+        "protected": False,
+        "root": "/dev/mmcblk3p2",
+        "file_system": "ext4",
+        "boot_folder": "/boot/firmware",
+        "boot_script": "overlayroot",
+        "initramfs_bytes": (fake.boot / "overlayroot.cpio.gz").stat().st_size,
+        "kernel": fake.release,
+    }
     fake.run("uninstall")
     assert fake.files() == before
     assert not mark.exists()
@@ -222,6 +233,63 @@ def test_boot_folder_of_a_single_partition(fake: Fake) -> None:
     fake.run("install")
     assert (fake.boot / "boot.scr").read_bytes() == NEW_SCRIPT
     assert b"ofs_root=PARTUUID=1234-01\n" in (fake.boot / "overlayroot.env").read_bytes()
+
+
+@pytest.mark.parametrize("line", ["size=64M", "\tofs-size = 64M\r\n", 'ofs_size="64M"\n'])
+def test_spellings_of_the_configuration(fake: Fake, line: str) -> None:
+    write(fake.root / "etc/overlayroot/overlayroot.conf", line)
+    fake.run("install")
+    assert "ofs_default_size=64M\n" in (fake.boot / "overlayroot.env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("conf", "environment", "uenv", "place"),
+    [
+        ("overlayfs=no", "", "", "/etc/overlayroot/overlayroot.conf"),
+        ("overlayfs=yes", "off", "", "U-Boot's environment"),
+        ("overlayfs=yes", "yes", "overlayfs=0\n", "uEnv.txt"),
+        ("overlayfs=no", "no", "overlayfs=yes\n", None),
+        ("overlayfs=no", "yes", "console=x\n", None),
+    ],
+)
+def test_what_the_next_boot_will_be(
+    fake: Fake, conf: str, environment: str, uenv: str, place: str | None
+) -> None:
+    write(fake.root / "etc/overlayroot/overlayroot.conf", conf)
+    program(fake.programs / "fw_printenv", f'[ "$2" != overlayfs ] || echo "{environment}"')
+    if uenv:
+        write(fake.boot / "uEnv.txt", uenv)
+    said = fake.run("install")
+    assert ("the next boot is protected" in said) == (place is None)
+    assert (f"in {place}\n" in said) == (place is not None), said
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("u", ["update", "uninstall"]),
+        ("--dry-run ins", ["install"]),
+        ("install --d", ["--dry-run"]),
+        ("install u", []),
+    ],
+)
+def test_completion(line: str, words: list[str]) -> None:
+    script = f"""
+        source {COMMAND.with_suffix(".bash")}
+        COMP_WORDS=(overlayroot-boot {line}) COMP_CWORD={len(line.split())}
+        $(complete -p overlayroot-boot | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    assert uml.run("bash", "-euc", script).split() == words
+
+
+def test_every_option_is_documented_and_completed() -> None:
+    script = COMMAND.read_text()
+    options = set(re.findall(r"^    (--[a-z-]+)", script, re.MULTILINE)) | {"--kernel"}
+    for name in (".8", ".bash"):
+        text = COMMAND.with_suffix(name).read_text().replace("\\-", "-")
+        assert not [option for option in options if option not in text]
+    assert not [option for option in options - {"--help"} if option not in uml.run(COMMAND, "--help")]
 
 
 def test_dry_run(fake: Fake) -> None:
