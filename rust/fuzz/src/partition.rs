@@ -17,15 +17,16 @@ pub fn run(data: &[u8]) {
     let mut disk = Disk::read(&mut input);
     let sectors = disk.size() / u64::from(sector);
     if switches & 2 != 0 {
-        sign(&mut disk, u64::from(sector));
+        sign(&mut disk, u64::from(sector), u64::from(sector));
     }
     if switches & 4 != 0 {
-        sign(&mut disk, sectors.saturating_sub(1) * u64::from(sector));
+        let last = sectors.saturating_sub(1) * u64::from(sector);
+        sign(&mut disk, last, u64::from(sector));
     }
     let known = (switches & 8 == 0).then_some(sectors);
     let found = table(&mut disk, sector, known);
-    // Four chains of a hundred tables; or two GPTs of 256 entries.
-    disk.assert_read(1 + 2 * 257, 512 * 401);
+    // Four chains of a hundred tables; or two GPTs of 1024 entries.
+    disk.assert_read(1 + 2 * 1025, 512 + 2 * (92 + 1024 * 128));
     assert_eq!(found, table(&mut disk.again(), sector, known));
     let mut numbers = BTreeSet::new();
     for partition in &found {
@@ -51,8 +52,16 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Makes the checksum of a GPT header right.
-fn sign(disk: &mut Disk, at: u64) {
+/// Makes the checksums of a GPT right: of its entries, where there are not too many, and of its header.
+fn sign(disk: &mut Disk, at: u64, sector: u64) {
+    let entries = u64::from_le_bytes(disk.at(at + 72)).wrapping_mul(sector);
+    let count = u32::from_le_bytes(disk.at(at + 80));
+    if count <= 1024 {
+        let bytes =
+            (0..u64::from(count)).flat_map(|n| disk.at::<128>(entries.wrapping_add(n * 128)));
+        let crc = crc32(&bytes.collect::<Vec<u8>>());
+        disk.put(at + 88, &crc.to_le_bytes());
+    }
     let mut header: [u8; 92] = disk.at(at);
     header[16..20].fill(0);
     let crc = crc32(&header);

@@ -9,8 +9,12 @@ use alloc::vec::Vec;
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
 use crate::text::{push_hex, Number};
 
-/// Most GPT entries that are read; tables have 128.
-const MAX_ENTRIES: u32 = 256;
+/// Most GPT entries that become partitions, as a disk of the kernel has no more; tables have 128.
+const MAX_PARTITIONS: u32 = 256;
+/// Most GPT entries that are read for their checksum: 128 KiB.
+const MAX_ENTRIES: u32 = 1024;
+/// Length of a GPT entry, bytes; the kernel takes no other.
+const ENTRY: u64 = 128;
 /// No more tables are read when so many logical partitions are listed.
 const MAX_LOGICAL: usize = 60;
 /// Most tables of logical partitions that are read; the kernel follows as many that hold none.
@@ -66,35 +70,42 @@ fn gpt_table(disk: &mut dyn ReadAt, sector_size: u32, lba: u64) -> Option<Vec<Pa
         return None;
     }
     let (entries, count, size) = (le64(&header, 72)?, le32(&header, 80)?, le32(&header, 84)?);
-    if !(128..=4096).contains(&size) {
+    if u64::from(size) != ENTRY || count > MAX_ENTRIES {
         return None;
     }
     let mut found = Vec::new();
-    let mut entry = [0u8; 128];
-    for index in 0..count.min(MAX_ENTRIES) {
+    let mut entry = [0u8; ENTRY as usize];
+    let mut crc = CRC_START;
+    for index in 0..count {
         let at = entries
             .checked_mul(sector)?
-            .checked_add(u64::from(index) * u64::from(size))?;
+            .checked_add(u64::from(index) * ENTRY)?;
         if !disk.read_at(at, &mut entry) {
             return None;
         }
-        let (kind, guid) = (entry.get(..16)?, entry.get(16..32)?);
-        if kind.iter().all(|&b| b == 0) {
-            continue;
+        crc = crc_of(crc, &entry);
+        if index < MAX_PARTITIONS {
+            found.extend(gpt_entry(index + 1, &entry));
         }
-        let (start, end) = (le64(&entry, 32)?, le64(&entry, 40)?);
-        // One that cannot be, the kernel passes over as well.
-        let sectors = end.checked_sub(start).and_then(|n| n.checked_add(1));
-        let Some(sectors) = sectors else { continue };
-        found.push(Partition {
-            number: index + 1,
-            partuuid: guid_text(guid)?,
-            partlabel: Some(utf16(entry.get(56..)?)),
-            start,
-            sectors,
-        });
     }
-    Some(found)
+    // The backup may be whole where this one is not.
+    (!crc == le32(&header, 88)?).then_some(found)
+}
+
+/// `None` for an entry that is not used, or that cannot be: the kernel passes over these as well.
+fn gpt_entry(number: u32, entry: &[u8]) -> Option<Partition> {
+    let (kind, guid) = (entry.get(..16)?, entry.get(16..32)?);
+    if kind.iter().all(|&b| b == 0) {
+        return None;
+    }
+    let (start, end) = (le64(entry, 32)?, le64(entry, 40)?);
+    Some(Partition {
+        number,
+        partuuid: guid_text(guid)?,
+        partlabel: Some(utf16(entry.get(56..)?)),
+        start,
+        sectors: end.checked_sub(start)?.checked_add(1)?,
+    })
 }
 
 /// The first three fields of a GUID are little-endian.
@@ -205,16 +216,22 @@ pub fn partition_name(disk: &str, number: u32) -> String {
     format!("{disk}{p}{}", Number(u64::from(number)))
 }
 
-/// CRC-32 as in Ethernet, bit by bit: it is used on a hundred bytes.
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = !0u32;
+const CRC_START: u32 = !0;
+
+/// CRC-32 as in Ethernet, bit by bit: it is used on some kilobytes.
+fn crc32(bytes: &[u8]) -> u32 {
+    !crc_of(CRC_START, bytes)
+}
+
+/// Goes on with `bytes` after those of which `crc` is the state.
+fn crc_of(mut crc: u32, bytes: &[u8]) -> u32 {
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
             crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
         }
     }
-    !crc
+    crc
 }
 
 #[cfg(test)]
@@ -223,17 +240,20 @@ mod tests {
     use alloc::vec;
     use proptest::prelude::*;
 
-    fn gpt(lba: u64) -> Vec<u8> {
-        let mut header = vec![0u8; 92];
+    /// A header at `lba` for four entries at `entries`; their checksum and its own are right.
+    fn sign(disk: &mut [u8], lba: usize, entries: usize) {
+        let crc = crc32(&disk[entries * 512..(entries + 1) * 512]);
+        let header = &mut disk[lba * 512..lba * 512 + 92];
+        header.fill(0);
         header[..8].copy_from_slice(b"EFI PART");
         header[12] = 92;
-        header[24..32].copy_from_slice(&lba.to_le_bytes());
-        header[72..80].copy_from_slice(&2u64.to_le_bytes());
+        header[24..32].copy_from_slice(&(lba as u64).to_le_bytes());
+        header[72..80].copy_from_slice(&(entries as u64).to_le_bytes());
         header[80] = 4;
         header[84] = 128;
-        let crc = crc32(&header);
+        header[88..92].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32(header);
         header[16..20].copy_from_slice(&crc.to_le_bytes());
-        header
     }
 
     fn gpt_disk() -> Vec<u8> {
@@ -241,8 +261,6 @@ mod tests {
         disk[446 + 4] = 0xee;
         disk[446 + 12] = 99;
         disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-        disk[512..604].copy_from_slice(&gpt(1));
-        disk[99 * 512..99 * 512 + 92].copy_from_slice(&gpt(99));
         let entry = &mut disk[1024 + 128..1024 + 256];
         entry[0] = 1;
         entry[16..32].copy_from_slice(&core::array::from_fn::<u8, 16, _>(|n| n as u8));
@@ -251,6 +269,9 @@ mod tests {
         for (at, unit) in "root".encode_utf16().enumerate() {
             entry[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
         }
+        disk.copy_within(1024..1536, 98 * 512);
+        sign(&mut disk, 1, 2);
+        sign(&mut disk, 99, 98);
         disk
     }
 
@@ -266,9 +287,17 @@ mod tests {
         };
         let found = table(&mut &*disk, 512, Some(100));
         assert_eq!(found, core::slice::from_ref(&expected));
-        disk[530] ^= 1;
-        assert_eq!(table(&mut &*disk, 512, Some(100)), [expected]);
-        assert_eq!(table(&mut &*disk, 512, None), []);
+        // A damaged header, and a damaged entry: a name that is not there any more, for one.
+        for damaged in [530, 1024 + 128 + 16] {
+            disk[damaged] ^= 1;
+            let again = table(&mut &*disk, 512, Some(100));
+            assert_eq!(again, core::slice::from_ref(&expected));
+            assert_eq!(table(&mut &*disk, 512, None), []);
+            disk[damaged] ^= 1;
+        }
+        disk[1024] ^= 1;
+        disk[98 * 512] ^= 1;
+        assert_eq!(table(&mut &*disk, 512, Some(100)), []);
     }
 
     fn entry(disk: &mut [u8], sector: usize, slot: usize, kind: u8, start: u32, sectors: u32) {
@@ -344,6 +373,7 @@ mod tests {
         let mut disk = gpt_disk();
         disk[1024] = 1;
         disk[1024 + 32] = 9; // ends before it begins
+        sign(&mut disk, 1, 2);
         assert_eq!(table(&mut &*disk, 512, None)[0].number, 2);
     }
 
