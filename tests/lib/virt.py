@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Boots the shipped init for 64-bit ARM on QEMU's `virt` machine, with Debian's kernel for virtual machines.
+
+The test system is that of `uml`, with programs for this processor.
+"""
+
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+import uml
+
+
+def system(folder: pathlib.Path) -> None:
+    """A change for `uml.disk`: the test system becomes one for this machine, with `overlayrootctl`."""
+    init = folder / "sbin/init"
+    init.write_text(uml.INIT.replace("/dev/ttyS0", "/dev/ttyAMA1").replace("/dev/ubdh", "/dev/vdb"))
+    shutil.copy(uml.setting("OVERLAYROOT_BUSYBOX"), folder / "bin/busybox")
+    shutil.copy(uml.setting("OVERLAYROOT_CTL"), folder / "bin/overlayrootctl")
+
+
+def modules(*names: str) -> list[str]:
+    """Paths of modules of the kernel, each after what it needs."""
+    linux = uml.setting("OVERLAYROOT_LINUX")
+    release = next((linux / "lib/modules").iterdir()).name
+    found: dict[str, None] = {}
+    for name in names:
+        shown = uml.run(
+            *("modprobe", "--dirname", linux, "--set-version", release, "--show-depends", name),
+        )
+        found.update((line.split()[1], None) for line in shown.splitlines() if line.startswith("insmod"))
+    return list(found)
+
+
+class Machine(uml.Machine):
+    """A virtual 64-bit ARM machine; its disks are on PCI: vda, and vdb with the script."""
+
+    def start(
+        self,
+        initrd: pathlib.Path | None,
+        disks: Sequence[str | pathlib.Path],
+        line: str,
+        console: int,
+        serial: int,
+        *,
+        script: str | None = None,
+        memory: int = 256,
+    ) -> subprocess.Popen:
+        """Switches the machine on: see `uml.Machine.start`. The serial line is ttyAMA1."""
+        (kernel,) = (uml.setting("OVERLAYROOT_LINUX") / "boot").glob("vmlinuz-*")
+        words = ["-M", "virt", "-cpu", "cortex-a53", "-m", f"{memory}M", "-no-reboot"]
+        words += ["-display", "none", "-nodefaults", "-kernel", kernel, "-serial", "stdio"]
+        words += [
+            "-chardev",
+            f"file,id=serial,path=/proc/self/fd/{serial},append=on",
+            "-serial",
+            "chardev:serial",
+        ]
+        if initrd:
+            words += ["-initrd", initrd]
+        disks = list(disks)
+        if script is not None:
+            file = self.folder / "script"
+            data = script.encode()
+            file.write_bytes(data + bytes(-len(data) % 512))
+            disks.append(f"r:{file}")
+        for number, name in enumerate(disks):
+            name = str(name)
+            read_only = "on" if name.startswith("r:") else "off"
+            path = name.removeprefix("r:")
+            words += ["-drive", f"if=none,id=d{number},format=raw,read-only={read_only},file={path}"]
+            words += ["-device", f"virtio-blk-pci,drive=d{number}"]
+        return subprocess.Popen(
+            [uml.setting("OVERLAYROOT_QEMU"), *words, "-append", f"console=ttyAMA0 quiet panic=-1 {line}"],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            pass_fds=(serial,),
+            start_new_session=True,
+        )
