@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl deb image kernel boot demo test campaign lint test-rust test-uml test-arm64 test-board test-writes test-layer fuzz clean distclean
+.PHONY: help setup init ctl deb image kernel boot demo test campaign lint test-rust test-uml test-arm64 bench test-board test-writes test-layer fuzz clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -57,6 +57,9 @@ test-board: ## end to end on the emulated board
 
 test-writes: ## every medium that a cut may leave of what writes, in any order of writes (an hour)
 	OVERLAYROOT_STATES=all scripts/pytest tests/uml -k 'orders or replay_cut' -n auto -rP
+
+bench: ## what protection costs at a boot, beside Debian's initramfs-tools
+	scripts/benchmark
 
 N ?= 1000
 campaign: ## N=1000 power cuts, at random moments and the worst ones, on top of those of the last time

@@ -36,6 +36,11 @@ def modules(*names: str) -> list[str]:
 class Machine(uml.Machine):
     """A virtual 64-bit ARM machine; its disks are on PCI: vda, and vdb with the script."""
 
+    def __init__(self, folder: pathlib.Path, options: Sequence[str] = ()) -> None:
+        """A machine whose files are in `folder`; `options` of QEMU come on top."""
+        super().__init__(folder)
+        self.options = options
+
     def start(
         self,
         initrd: pathlib.Path | None,
@@ -57,6 +62,7 @@ class Machine(uml.Machine):
             "-serial",
             "chardev:serial",
         ]
+        words += self.options
         if initrd:
             words += ["-initrd", initrd]
         disks = list(disks)
