@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup init ctl deb image kernel boot demo test campaign lint test-rust test-uml test-arm64 bench test-board test-writes test-layer fuzz clean distclean
+.PHONY: help setup init ctl deb image kernel boot demo test campaign lint test-rust test-uml test-virt bench test-board test-writes test-layer fuzz clean distclean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,8 +49,8 @@ test-rust: ## tests of the Rust code
 test-uml: ## scenarios on a real kernel in User-Mode Linux
 	scripts/test uml
 
-test-arm64: ## the programs for 64-bit ARM, on an emulated machine
-	scripts/test arm64
+test-virt: ## 64-bit ARM, and the boot script in a real U-Boot
+	scripts/test virt
 
 test-board: ## end to end on the emulated board
 	scripts/test board

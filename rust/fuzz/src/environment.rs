@@ -20,7 +20,8 @@ pub fn run(data: &[u8]) {
     blocks(block);
     let mut own = printed(block);
     // The image's own default is what it is.
-    own.retain(|name, value| name != "ofs_default_size" || !value.contains(char::is_whitespace));
+    let odd = |c: char| c.is_whitespace() || "'\"\\$".contains(c);
+    own.retain(|name, value| name != "ofs_default_size" || !value.contains(odd));
     // What has no newline in its value is printed and read as it is.
     let text: String = own.iter().map(|(n, v)| format!("{n}={v}\n")).collect();
     assert_eq!(printed(text.as_bytes()), own);

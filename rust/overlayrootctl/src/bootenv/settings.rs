@@ -10,6 +10,7 @@ use overlayroot::settings::Settings;
 use serde::Serialize;
 
 use super::{Change, Variables};
+use crate::shown::Show;
 
 /// The variable that the boot script uses up before it makes one writable boot.
 pub const ONCE: &str = "overlayfs_once";
@@ -60,6 +61,12 @@ pub struct NextBoot {
     pub warnings: Vec<String>,
 }
 
+/// Whether U-Boot's shell makes something else of a value as it is expanded: it parses the command again, quotes
+/// and backslashes included (`run_list_real()` in common/cli_hush.c of U-Boot).
+fn is_shells(value: &str) -> bool {
+    value.contains(['\'', '"', '\\', '$'])
+}
+
 /// Reads variables as boot script and init will.
 pub fn next_boot(source: &str, view: &View) -> NextBoot {
     let value = |name: &str| view.effective.get(name).map(String::as_str);
@@ -70,8 +77,19 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
     let overlayfs = value(OVERLAYFS)
         .or_else(|| value(DEFAULT_OVERLAYFS.0))
         .unwrap_or(DEFAULT_OVERLAYFS.1);
-    let line = format!("overlayfs={overlayfs} ofs-size={size}");
-    let mut settings = Settings::merge(&[], &words(line.as_bytes()));
+    let merged = |overlayfs: &str| {
+        let line = format!("overlayfs={overlayfs} ofs-size={size}");
+        Settings::merge(&[], &words(line.as_bytes()))
+    };
+    let mut settings = merged(overlayfs);
+    // What the shell makes of such values differs between releases of U-Boot; so no promise is made.
+    let odd = [overlayfs, size].into_iter().find(|v| is_shells(v));
+    if let Some(odd) = odd {
+        settings.warnings.push(format!(
+            "{} has characters that U-Boot's shell takes for its own: what it makes of them cannot be told",
+            odd.shown()
+        ));
+    }
     if !view.complete && value(OVERLAYFS).is_none() {
         settings.warnings.push(
             "U-Boot's environment cannot be read here: overlayfs may be set there".to_owned(),
@@ -79,11 +97,16 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
     }
     // It is looked for in the environment only, before anything is imported.
     let once = view.own.get(ONCE).is_some_and(|value| value == "no");
+    let now = if once {
+        merged("no").overlay
+    } else {
+        settings.overlay
+    };
     NextBoot {
         source: source.to_owned(),
-        protected: settings.overlay && !once,
+        protected: now && odd.is_none(),
         once,
-        protected_afterwards: settings.overlay,
+        protected_afterwards: settings.overlay && odd.is_none(),
         overlayfs: value(OVERLAYFS).map(str::to_owned),
         size: size.to_owned(),
         warnings: settings.warnings,
@@ -162,12 +185,13 @@ impl Changes<'_> {
         self.drop_words();
     }
 
-    /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no. The
+    /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no. One with
+    /// quotes may hide what comes before it. The
     /// spelling that wins goes last: a cut before that must not uncover the other.
     fn drop_words(&mut self) {
         for name in SIZES.into_iter().rev() {
             let size = self.variables.get(name);
-            if size.is_some_and(|value| value.bytes().any(is_space)) {
+            if size.is_some_and(|value| value.bytes().any(is_space) || is_shells(value)) {
                 self.set(name, None);
             }
         }

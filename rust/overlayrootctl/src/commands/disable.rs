@@ -40,7 +40,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             store.as_ref(),
             &changes,
             output,
-            &|next| next.once && next.protected_afterwards,
+            &|next| next.once && !next.protected && next.protected_afterwards,
             "The next boot is writable; the ones after it protect the root again, also when the power is \
              cut. Undo: overlayrootctl enable",
         );
