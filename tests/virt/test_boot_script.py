@@ -23,7 +23,7 @@ START = 2048
 NAMES = ("overlayfs", "ofs-size", "ofs_size", "overlayfs_once", "ofs_default_overlayfs", "ofs_default_size")
 VALUES = {
     "overlayfs": "yes|no|off|0|maybe|no overlayfs=yes|yes |no\t|\"no\"|'no'|n\\o|$x".split("|"),
-    "ofs-size": "20|20 overlayfs=no|25 overlayfs=on|2\toverlayfs=no|20\"|'20|20\\|1;2|${overlayfs}".split("|"),
+    "ofs-size": "20|20 overlayfs=no|5 overlayfs=on|2\toverlayfs=no|20\"|'20|20\\|1;2|${overlayfs}".split("|"),
     "overlayfs_once": ["no", "yes", "no ", "0"],
 }
 # Lines of a file that are no plain assignments.
