@@ -294,6 +294,9 @@ def parse_sections(text: str) -> dict[str, str]:
 class Machine:
     """A machine in a folder: disks, an initramfs, and how it is switched on."""
 
+    # MiB, where a boot does not say.
+    MEMORY = 96
+
     def __init__(self, folder: pathlib.Path) -> None:
         """A machine whose files are in `folder`."""
         self.folder = folder
@@ -313,13 +316,38 @@ class Machine:
         serial: int,
         *,
         script: str | None = None,
-        memory: int = 96,
+        memory: int = 0,
     ) -> subprocess.Popen:
         """Switches the machine on; `console` and `serial` are descriptors that it writes to.
 
-        `disks` become ubda, ubdb ...; one that begins with "r:" is write-protected. `script` is on ubdh. The
-        kernel is a family of processes of its own session: SIGKILL to all of them is the plug pulled.
+        `disks` become ubda, ubdb ...; one that begins with "r:" is write-protected. `script` is on ubdh;
+        `memory` is in MiB. The emulator is a family of processes of its own session: SIGKILL to all of them
+        is the plug pulled.
         """
+        file = None
+        if script is not None:
+            file = self.folder / "script"
+            data = script.encode()
+            file.write_bytes(data + bytes(-len(data) % (64 << 10)))
+        return subprocess.Popen(
+            self.command(initrd, [str(disk) for disk in disks], line, serial, file, memory or self.MEMORY),
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            pass_fds=(serial,),
+            start_new_session=True,
+        )
+
+    def command(
+        self,
+        initrd: pathlib.Path | None,
+        disks: Sequence[str],
+        line: str,
+        serial: int,
+        script: pathlib.Path | None,
+        memory: int,
+    ) -> list[str | pathlib.Path]:
+        """The emulator and its options; see `start`."""
         words = [f"mem={memory}M", "con0=null,fd:1", "con=null", f"ssl0=null,fd:{serial}", "ssl=null"]
         words += ["noreboot", "panic=1", "random.trust_cpu=1", f"umid={self.folder.name}"]
         words += [f"uml_dir={self.folder}/", *QUICK]
@@ -328,21 +356,10 @@ class Machine:
         if initrd:
             words.append(f"initrd={initrd}")
         for number, name in enumerate(disks):
-            name = str(name)
             words.append(f"ubd{number}{'r' if name.startswith('r:') else ''}={name.removeprefix('r:')}")
-        if script is not None:
-            file = self.folder / "script"
-            data = script.encode()
-            file.write_bytes(data + bytes(-len(data) % (64 << 10)))
-            words.append(f"ubd7r={file}")
-        return subprocess.Popen(
-            [setting("OVERLAYROOT_UML"), *words, *line.split(" ")],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            pass_fds=(serial,),
-            start_new_session=True,
-        )
+        if script:
+            words.append(f"ubd7r={script}")
+        return [setting("OVERLAYROOT_UML"), *words, *line.split(" ")]
 
     def boot(
         self,

@@ -6,7 +6,6 @@ The test system is that of `uml`, with programs for this processor.
 
 import pathlib
 import shutil
-import subprocess
 from collections.abc import Sequence
 
 import uml
@@ -36,52 +35,34 @@ def modules(*names: str) -> list[str]:
 class Machine(uml.Machine):
     """A virtual 64-bit ARM machine; its disks are on PCI: vda, and vdb with the script."""
 
+    MEMORY = 256
+
     def __init__(self, folder: pathlib.Path, options: Sequence[str] = ()) -> None:
         """A machine whose files are in `folder`; `options` of QEMU come on top."""
         super().__init__(folder)
         self.options = options
 
-    def start(
+    def command(
         self,
         initrd: pathlib.Path | None,
-        disks: Sequence[str | pathlib.Path],
+        disks: Sequence[str],
         line: str,
-        console: int,
         serial: int,
-        *,
-        script: str | None = None,
-        memory: int = 256,
-    ) -> subprocess.Popen:
-        """Switches the machine on: see `uml.Machine.start`. The serial line is ttyAMA1."""
+        script: pathlib.Path | None,
+        memory: int,
+    ) -> list[str | pathlib.Path]:
+        """The emulator and its options; see `uml.Machine.start`. The serial line is ttyAMA1."""
         (kernel,) = (uml.setting("OVERLAYROOT_LINUX") / "boot").glob("vmlinuz-*")
-        words = ["-M", "virt", "-cpu", "cortex-a53", "-m", f"{memory}M", "-no-reboot"]
-        words += ["-display", "none", "-nodefaults", "-kernel", kernel, "-serial", "stdio"]
-        words += [
-            "-chardev",
-            f"file,id=serial,path=/proc/self/fd/{serial},append=on",
-            "-serial",
-            "chardev:serial",
-        ]
+        words = [uml.setting("OVERLAYROOT_QEMU"), "-M", "virt", "-cpu", "cortex-a53", "-m", f"{memory}M"]
+        words += ["-no-reboot", "-display", "none", "-nodefaults", "-kernel", kernel, "-serial", "stdio"]
+        words += ["-chardev", f"file,id=serial,path=/proc/self/fd/{serial},append=on"]
+        words += ["-serial", "chardev:serial"]
         words += self.options
         if initrd:
             words += ["-initrd", initrd]
-        disks = list(disks)
-        if script is not None:
-            file = self.folder / "script"
-            data = script.encode()
-            file.write_bytes(data + bytes(-len(data) % 512))
-            disks.append(f"r:{file}")
-        for number, name in enumerate(disks):
-            name = str(name)
+        for number, name in enumerate([*disks, f"r:{script}"] if script else disks):
             read_only = "on" if name.startswith("r:") else "off"
             path = name.removeprefix("r:")
             words += ["-drive", f"if=none,id=d{number},format=raw,read-only={read_only},file={path}"]
             words += ["-device", f"virtio-blk-pci,drive=d{number}"]
-        return subprocess.Popen(
-            [uml.setting("OVERLAYROOT_QEMU"), *words, "-append", f"console=ttyAMA0 quiet panic=-1 {line}"],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            pass_fds=(serial,),
-            start_new_session=True,
-        )
+        return [*words, "-append", f"console=ttyAMA0 quiet panic=-1 {line}"]

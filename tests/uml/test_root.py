@@ -69,13 +69,15 @@ def test_partition(rig: Rig, table: str, root: str, part: int) -> None:
     assert_protected(boot, f"/dev/ubda{part}")
 
 
-@pytest.mark.parametrize("damaged", [512, 1024 + 128 + 16], ids=["header", "GUID of an entry"])
-def test_gpt_by_its_backup(rig: Rig, damaged: int) -> None:
+@pytest.mark.parametrize(
+    ("at", "damage"), [(512, bytes(512)), (1024 + 128 + 16, b"\xff")], ids=["header", "GUID of an entry"]
+)
+def test_gpt_by_its_backup(rig: Rig, at: int, damage: bytes) -> None:
     """The kernel uses the backup at the end of a disk whose first table is damaged, when told to."""
     disk = uml.partitioned(rig.folder / "disk.img", GPT, 2, rig.root())
     with disk.open("r+b") as file:
-        file.seek(damaged)
-        file.write(b"\xff")
+        file.seek(at)
+        file.write(damage)
     boot = rig.boot_unchanged("gpt root=PARTUUID=aaaaaaaa-0000-0000-0000-00000000000f", disk)
     assert_protected(boot, "/dev/ubda2")
 

@@ -62,12 +62,12 @@ def cases() -> list[dict]:
     return plain
 
 
-def block(number: int, environment: dict[str, str]) -> str:
-    """Commands that run the script with a case's files and these variables, and print what it has made."""
+def block(number: int) -> str:
+    """Commands that run the script with a case's variables and files, and print what it has made."""
     settings = {"devtype": "virtio", "devnum": "0", "distro_bootpart": "1", "prefix": f"s{number}/"}
     return f"""
 env default -f -a
-load virtio 0:1 0x50000000 s{number}/{len(environment)}.bin
+load virtio 0:1 0x50000000 s{number}/environment
 env import -d -b 0x50000000 ${{filesize}}
 {"".join(f"setenv {name} {value};" for name, value in settings.items())}
 setenv kernel_addr_r 0x41000000; setenv fdt_addr_r 0x43000000; setenv ramdisk_addr_r 0x44000000
@@ -77,8 +77,8 @@ echo; echo @@{number}; printenv ofs_args; echo @@.
 """
 
 
-def boot(folder: pathlib.Path, todo: list[tuple[int, dict, dict[str, str]]]) -> dict[int, str]:
-    """The kernel command line of each case: number, case, variables."""
+def boot(folder: pathlib.Path, every: list[dict]) -> dict[int, str]:
+    """The kernel command line of each case, by its number."""
     disk = folder / "disk.img"
     with disk.open("wb") as file:
         file.truncate(64 << 20)
@@ -87,17 +87,17 @@ def boot(folder: pathlib.Path, todo: list[tuple[int, dict, dict[str, str]]]) -> 
     tree.mkdir()
     (tree / "ours.scr").write_bytes(uml.setting("OVERLAYROOT_BOOT_SCRIPT").read_bytes())
     script = ""
-    for number, case, environment in todo:
+    for number, case in enumerate(every):
         place = tree / f"s{number}"
         place.mkdir()
-        variables = b"".join(f"{name}={value}\0".encode() for name, value in environment.items())
-        (place / f"{len(environment)}.bin").write_bytes(variables + b"\0")
+        variables = b"".join(f"{name}={value}\0".encode() for name, value in case["environment"].items())
+        (place / "environment").write_bytes(variables + b"\0")
         # Where RAM is on this machine.
         own = "ofs_ram=0x4\n" + case.get("overlayroot.env", "")
         (place / "overlayroot.env").write_bytes(own.encode())
         if "uEnv.txt" in case:
             (place / "uEnv.txt").write_bytes(case["uEnv.txt"].encode())
-        script += block(number, environment)
+        script += block(number)
     (folder / "all.cmd").write_text(script + "\necho @@done\npoweroff\n")
     uml.run(uml.TOP / "scripts/boot-script", tree / "all.scr", folder / "all.cmd")
     uml.run("mkfs.vfat", "--offset", str(START), "-F", "32", disk, str((64 << 10) - START // 2))
@@ -130,7 +130,7 @@ def boot(folder: pathlib.Path, todo: list[tuple[int, dict, dict[str, str]]]) -> 
 
 def test_what_u_boot_makes_of_it(tmp_path: pathlib.Path) -> None:
     every = cases()
-    lines = boot(tmp_path, [(number, case, case["environment"]) for number, case in enumerate(every)])
+    lines = boot(tmp_path, every)
     assert lines.keys() == set(range(len(every)))
     for number, case in enumerate(every):
         case["command_line"] = lines[number]
