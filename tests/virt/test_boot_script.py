@@ -21,10 +21,13 @@ RECORD = uml.TOP / "rust/overlayrootctl/tests/boot-script.json"
 # Where the disk's partition begins, sectors.
 START = 2048
 NAMES = ("overlayfs", "ofs-size", "ofs_size", "overlayfs_once", "ofs_default_overlayfs", "ofs_default_size")
+# What goes behind these on the command line.
+NAMES += ("cma", "ofs-dirty", "ofs_fail", "ofs-fail", "ofs_lock", "ofs-verity", "ofs_verity_error")
 VALUES = {
     "overlayfs": "yes|no|off|0|maybe|no overlayfs=yes|yes |no\t|\"no\"|'no'|n\\o|$x".split("|"),
     "ofs-size": "20|20 overlayfs=no|5 overlayfs=on|2\toverlayfs=no|20\"|'20|20\\|1;2|${overlayfs}".split("|"),
     "overlayfs_once": ["no", "yes", "no ", "0"],
+    "other": ["64M", "yes overlayfs=no", "x overlayfs=on", "'"],
 }
 # Lines of a file that are no plain assignments.
 LINES = "# a comment|overlayfs|overlayfs=| overlayfs=no|=x|a\\|\toverlayfs=off|overlayfs=no\r|".split("|")
@@ -33,7 +36,7 @@ LINES = "# a comment|overlayfs|overlayfs=| overlayfs=no|=x|a\\|\toverlayfs=off|o
 def value(dice: random.Random, name: str) -> str:
     """A value for a variable."""
     kind = name.replace("ofs_default_", "").replace("ofs_size", "ofs-size")
-    return dice.choice(VALUES["ofs-size" if kind == "size" else kind])
+    return dice.choice(VALUES.get("ofs-size" if kind == "size" else kind, VALUES["other"]))
 
 
 def text(dice: random.Random) -> str:
@@ -49,9 +52,9 @@ def cases() -> list[dict]:
     """Environment, overlayroot.env and uEnv.txt of each case; a file may be missing."""
     dice = random.Random(20261125)
     plain: list[dict] = [
-        {"environment": {name: one}} for name in NAMES for one in VALUES.get(name, ["no", "64M"])
+        {"environment": {name: one}} for name in NAMES for one in VALUES.get(name, ["no", "no overlayfs=no"])
     ]
-    for _ in range(240):
+    for _ in range(320):
         names = dice.sample(NAMES, dice.randrange(4))
         case: dict = {"environment": {name: value(dice, name) for name in names}}
         if dice.random() < 0.6:

@@ -5,7 +5,7 @@
 use overlayrootctl::bootenv::fwconfig::{classify, parse, Content};
 use overlayrootctl::bootenv::fwenv::printed;
 use overlayrootctl::bootenv::{
-    disable, enable, next_boot, once, size, Change, Variables, View, ONCE,
+    apply, disable, enable, next_boot, once, size, Change, Variables, View, ONCE,
 };
 
 use crate::input::Input;
@@ -19,9 +19,16 @@ pub fn run(data: &[u8]) {
     let block = input.0;
     blocks(block);
     let mut own = printed(block);
-    // The image's own default is what it is.
+    // The image's own default is what it is, and so is what comes behind.
     let odd = |c: char| c.is_whitespace() || "'\"\\$".contains(c);
-    own.retain(|name, value| name != "ofs_default_size" || !value.contains(odd));
+    let ours = [
+        ONCE,
+        "overlayfs",
+        "ofs-size",
+        "ofs_size",
+        "ofs_default_overlayfs",
+    ];
+    own.retain(|name, value| ours.contains(&name.as_str()) || !value.contains(odd));
     // What has no newline in its value is printed and read as it is.
     let text: String = own.iter().map(|(n, v)| format!("{n}={v}\n")).collect();
     assert_eq!(printed(text.as_bytes()), own);
@@ -65,14 +72,10 @@ fn view(own: Variables, complete: bool) -> View {
     }
 }
 
-fn apply(view: &View, changes: &[Change]) -> View {
+fn after(view: &View, changes: &[Change]) -> View {
     let mut after = view.clone();
-    for Change { name, to, .. } in changes {
-        for variables in [&mut after.own, &mut after.effective] {
-            variables.remove(name);
-            variables.extend(to.clone().map(|value| (name.clone(), value)));
-        }
-    }
+    apply(changes, &mut after.own);
+    apply(changes, &mut after.effective);
     after
 }
 
@@ -81,11 +84,11 @@ fn decisions(own: Variables, complete: bool) {
     let was = next_boot("", &before);
     let each_prefix = |changes: &[Change], holds: &dyn Fn(&View)| {
         for count in 0..changes.len() {
-            holds(&apply(&before, &changes[..count]));
+            holds(&after(&before, &changes[..count]));
         }
     };
     let changed = |changes: &[Change]| {
-        let after = apply(&before, changes);
+        let after = after(&before, changes);
         for (name, value) in &before.own {
             if changes.iter().all(|change| change.name != *name) {
                 assert_eq!(after.own.get(name), Some(value));

@@ -156,11 +156,8 @@ impl BootPartition {
     }
 
     /// What the boot script imports over the environment, in its order: file and what it does.
-    pub fn imported(&self) -> Vec<(String, Import)> {
-        let file = |name: &str| {
-            let text = self.read(name).ok()??;
-            Some((format!("{name} on the boot partition"), uenv::parse(&text)))
-        };
+    pub fn imported(&self) -> Vec<(&'static str, Import)> {
+        let file = |name| Some((name, uenv::parse(&self.read(name).ok()??)));
         IMPORTED.into_iter().filter_map(file).collect()
     }
 

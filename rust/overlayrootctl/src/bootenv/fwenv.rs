@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::bootpart::BootPartition;
 use super::uenv::{import, Import};
-use super::{apply, fwconfig, Change, Store, Variables, View, NAMES, ONCE};
+use super::{apply, fwconfig, names, Change, Store, Variables, View, ONCE};
 use crate::error::{Error, Result};
 use crate::shown::Show;
 
@@ -136,7 +136,7 @@ impl Store for Tools {
     fn read(&self) -> Result<Variables> {
         let listed = printed(&self.print(&[])?.unwrap_or_default());
         let mut variables = Variables::new();
-        for name in NAMES.into_iter().filter(|name| listed.contains_key(*name)) {
+        for name in names().filter(|name| listed.contains_key(*name)) {
             let value = self.print(&["-n", name])?.unwrap_or_default();
             let value = value.strip_suffix(b"\n").unwrap_or(&value);
             // No variable of U-Boot is empty. libubootenv prints nothing for those that are not there.
@@ -194,7 +194,7 @@ impl Store for Tools {
         }
     }
 
-    fn stronger(&self) -> Vec<(String, Import)> {
+    fn stronger(&self) -> Vec<(&'static str, Import)> {
         self.boot
             .as_ref()
             .map(BootPartition::imported)

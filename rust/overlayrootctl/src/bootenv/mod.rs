@@ -19,7 +19,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
 
 pub use outcome::carry_out;
-pub use settings::{disable, enable, next_boot, once, size, NextBoot, View, NAMES, ONCE};
+pub use settings::{disable, enable, names, next_boot, once, size, NextBoot, View, ONCE};
 
 use crate::error::{Error, Result};
 use crate::shown::Show;
@@ -56,8 +56,8 @@ pub trait Store {
     fn view(&self, changes: &[Change]) -> Result<View>;
     /// Refuses where U-Boot cannot use up a request for one writable boot that is written here.
     fn takes_requests(&self) -> Result<()>;
-    /// Files that win over this store, the strongest last, and what they do.
-    fn stronger(&self) -> Vec<(String, Import)>;
+    /// Files of the boot partition that win over this store, the strongest last, and what they do.
+    fn stronger(&self) -> Vec<(&'static str, Import)>;
 }
 
 /// Where to look; the defaults fit a running board.
@@ -141,8 +141,8 @@ fn beside(folder: Option<PathBuf>) -> Result<Option<BootPartition>> {
     }
 }
 
-/// Variables after changes.
-fn apply(changes: &[Change], variables: &mut Variables) {
+/// Makes of variables what they are after changes.
+pub fn apply(changes: &[Change], variables: &mut Variables) {
     for Change { name, to, .. } in changes {
         match to {
             Some(value) => variables.insert(name.clone(), value.clone()),
@@ -164,16 +164,8 @@ pub fn look_at(store: &dyn Store) -> Result<NextBoot> {
 /// Carries changes out: writes, reads back, compares. Refuses, and writes nothing, where the next boot would not
 /// be what is `wanted` after that: a stronger file, or a default of the image, may say something else.
 pub fn change(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Result<()> {
-    let reasons = in_the_way(store, changes, wanted)?;
-    if !reasons.is_empty() {
-        return Err(Error::Refused {
-            reasons,
-            remedy: match store.stronger().is_empty() {
-                true => "take that line out of overlayroot.env on the boot partition",
-                false => "use --store file, or take that line out of the file",
-            }
-            .to_owned(),
-        });
+    if let Some(refused) = in_the_way(store, changes, wanted)? {
+        return Err(refused);
     }
     if changes.is_empty() {
         return Ok(());
@@ -201,35 +193,56 @@ pub fn change(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Res
 }
 
 /// What keeps the next boot from being what is wanted after `changes`; nothing when it will be.
-fn in_the_way(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Result<Vec<String>> {
+fn in_the_way(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Result<Option<Error>> {
     let view = store.view(changes)?;
     if wanted(&next_boot("", &view)) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let stronger = store.stronger();
     let is_in_the_way = |name: &str| {
         let mut without = view.clone();
         without.effective.remove(name);
+        let mut with_own = without.clone();
         let own = view.own.get(name).cloned();
-        without
-            .effective
-            .extend(own.map(|own| (name.to_owned(), own)));
-        wanted(&next_boot("", &without))
+        let own = own.map(|value| (name.to_owned(), value));
+        with_own.effective.extend(own);
+        [without, with_own]
+            .iter()
+            .any(|view| wanted(&next_boot("", view)))
     };
     let mut reasons = Vec::new();
-    for name in NAMES.into_iter().filter(|name| is_in_the_way(name)) {
+    let mut remedy = "look into overlayroot.env and uEnv.txt";
+    for name in names().filter(|name| is_in_the_way(name)) {
         let value = view.effective.get(name);
         let value = value.map(String::as_str).unwrap_or_default().shown();
         let file = stronger.iter().rfind(|(_, file)| file.contains_key(name));
-        reasons.push(match file {
-            Some((file, _)) => format!("{name}={value} in {file} wins over {}", store.name()),
-            None => format!("the image's default is {name}={value}"),
-        });
+        let reason;
+        (reason, remedy) = match file {
+            Some((file, _)) => (
+                format!(
+                    "{name}={value} in {file} on the boot partition wins over {}",
+                    store.name()
+                ),
+                "use --store file, or take that line out of the file",
+            ),
+            None if view.own.contains_key(name) => (
+                format!("{name}={value} in {} says otherwise", store.name()),
+                "give it a value without blanks and quotes",
+            ),
+            None => (
+                format!("the image's default is {name}={value}"),
+                "take that line out of overlayroot.env on the boot partition",
+            ),
+        };
+        reasons.push(reason);
     }
     if reasons.is_empty() {
         reasons.push("files on the boot partition say otherwise, in more than one line".to_owned());
     }
-    Ok(reasons)
+    Ok(Some(Error::Refused {
+        reasons,
+        remedy: remedy.to_owned(),
+    }))
 }
 
 fn quoted(value: Option<&String>) -> String {
@@ -276,9 +289,9 @@ mod tests {
         fn takes_requests(&self) -> Result<()> {
             Ok(())
         }
-        fn stronger(&self) -> Vec<(String, Import)> {
+        fn stronger(&self) -> Vec<(&'static str, Import)> {
             let set = |(n, v): (&String, &String)| (n.clone(), Some(v.clone()));
-            vec![("uEnv.txt".into(), self.stronger.iter().map(set).collect())]
+            vec![("uEnv.txt", self.stronger.iter().map(set).collect())]
         }
     }
 
@@ -315,7 +328,7 @@ mod tests {
         let error = change(&store, &disable(&View::default()), WRITABLE).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "refused, nothing was changed: overlayfs=yes in uEnv.txt wins over memory"
+            "refused, nothing was changed: overlayfs=yes in uEnv.txt on the boot partition wins over memory"
         );
         assert!(store.variables.borrow().is_empty());
         // It is no hindrance to a request for one boot, and it decides about the boots after.
@@ -339,10 +352,19 @@ mod tests {
             let error = change(&store, &changes, PROTECTED).unwrap_err();
             let error = error.to_string();
             assert!(
-                error.contains(&format!("{name}=")) && error.contains("uEnv.txt wins"),
+                error.contains(&format!("{name}=")) && error.contains("uEnv.txt"),
                 "{error}"
             );
         }
+        let store = Memory {
+            variables: one("cma", "64M overlayfs=no").into(),
+            ..Memory::default()
+        };
+        let error = change(&store, &[], PROTECTED).unwrap_err();
+        assert!(
+            error.to_string().contains("in memory says otherwise"),
+            "{error}"
+        );
         let both = Variables::from([
             ("ofs_size".into(), "20 overlayfs=no".into()),
             ("overlayfs".into(), "no".into()),

@@ -20,15 +20,24 @@ const SIZES: [&str; 2] = ["ofs-size", "ofs_size"];
 const DEFAULT_OVERLAYFS: (&str, &str) = ("ofs_default_overlayfs", "yes");
 const DEFAULT_SIZE: (&str, &str) = ("ofs_default_size", "20");
 
-/// All variables that matter here.
-pub const NAMES: [&str; 6] = [
-    ONCE,
-    OVERLAYFS,
-    SIZES[0],
-    SIZES[1],
-    DEFAULT_OVERLAYFS.0,
-    DEFAULT_SIZE.0,
+/// What the boot script puts behind `overlayfs=` and the size, in its order: a value of two words could be another
+/// `overlayfs=`. The spelling that wins comes first.
+const BEHIND: [[&str; 2]; 6] = [
+    ["ofs-dirty", "ofs_dirty"],
+    ["ofs-fail", "ofs_fail"],
+    ["ofs-lock", "ofs_lock"],
+    ["ofs-verity", "ofs_verity"],
+    ["ofs-verity-error", "ofs_verity_error"],
+    ["cma", "cma"],
 ];
+
+/// All variables that matter here.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let first = [ONCE, OVERLAYFS, SIZES[0], SIZES[1]];
+    let defaults = [DEFAULT_OVERLAYFS.0, DEFAULT_SIZE.0];
+    let behind = BEHIND.into_iter().flatten();
+    first.into_iter().chain(defaults).chain(behind)
+}
 
 /// The variables of a store, and what becomes of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +55,7 @@ pub struct View {
 pub struct NextBoot {
     /// Where this was read.
     pub source: String,
-    /// Whether the next boot protects the root.
+    /// Whether the next boot protects the root; false, too, where U-Boot's shell has its own way with a value.
     pub protected: bool,
     /// Whether one writable boot was asked for: then `protected` is false, and the boots after the next
     /// one are as `protected_afterwards` says.
@@ -77,13 +86,24 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
     let overlayfs = value(OVERLAYFS)
         .or_else(|| value(DEFAULT_OVERLAYFS.0))
         .unwrap_or(DEFAULT_OVERLAYFS.1);
+    let behind = BEHIND.into_iter().filter_map(|spellings| {
+        let found = spellings.iter().find_map(|name| value(name));
+        Some((spellings[0], found?))
+    });
     let merged = |overlayfs: &str| {
-        let line = format!("overlayfs={overlayfs} ofs-size={size}");
+        let mut line = format!("overlayfs={overlayfs} ofs-size={size}");
+        for (name, value) in behind.clone() {
+            line.push_str(&format!(" {name}={value}"));
+        }
         Settings::merge(&[], &words(line.as_bytes()))
     };
     let mut settings = merged(overlayfs);
     // What the shell makes of such values differs between releases of U-Boot; so no promise is made.
-    let odd = [overlayfs, size].into_iter().find(|v| is_shells(v));
+    let values = behind.clone().map(|(_, value)| value);
+    let odd = [overlayfs, size]
+        .into_iter()
+        .chain(values)
+        .find(|v| is_shells(v));
     if let Some(odd) = odd {
         settings.warnings.push(format!(
             "{} has characters that U-Boot's shell takes for its own: what it makes of them cannot be told",
@@ -176,9 +196,8 @@ impl Changes<'_> {
     /// what protects the board now.
     fn protect(&mut self, view: &View) {
         let mut alone = view.clone();
-        for size in SIZES {
-            alone.effective.remove(size);
-        }
+        let says = |name: &str| [OVERLAYFS, DEFAULT_OVERLAYFS.0].contains(&name);
+        alone.effective.retain(|name, _| says(name));
         if !next_boot("", &alone).protected_afterwards {
             self.set(OVERLAYFS, Some("yes"));
         }
@@ -186,8 +205,8 @@ impl Changes<'_> {
     }
 
     /// A size with a blank in it is more than one word of the command line: it could be overlayfs=no. One with
-    /// quotes may hide what comes before it. The
-    /// spelling that wins goes last: a cut before that must not uncover the other.
+    /// quotes may hide what comes before it. The spelling that wins goes last: a cut before that must not
+    /// uncover the other.
     fn drop_words(&mut self) {
         for name in SIZES.into_iter().rev() {
             let size = self.variables.get(name);
@@ -211,6 +230,7 @@ impl Changes<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::apply;
     use super::*;
 
     /// A complete store with these variables.
@@ -226,18 +246,15 @@ mod tests {
         }
     }
 
-    fn apply(before: &str, changes: &[Change]) -> String {
+    fn applied(before: &str, changes: &[Change]) -> String {
         let mut all = view(before).own;
-        for change in changes {
-            all.remove(&change.name);
-            all.extend(change.to.clone().map(|value| (change.name.clone(), value)));
-        }
+        apply(changes, &mut all);
         let words: Vec<String> = all.iter().map(|(n, v)| format!("{n}={v}")).collect();
         words.join(" ")
     }
 
     fn after(before: &str, changes: impl Fn(&View) -> Vec<Change>) -> String {
-        apply(before, &changes(&view(before)))
+        applied(before, &changes(&view(before)))
     }
 
     #[test]
@@ -289,8 +306,8 @@ mod tests {
         let mut part = view("ofs_size=20");
         part.complete = false;
         assert_eq!(next_boot("x", &part).warnings.len(), 1);
-        assert_eq!(apply("", &enable(&part)), "overlayfs=yes");
-        assert_eq!(apply("ofs_size=20", &size(&part, "64M")), "ofs-size=64M");
+        assert_eq!(applied("", &enable(&part)), "overlayfs=yes");
+        assert_eq!(applied("ofs_size=20", &size(&part, "64M")), "ofs-size=64M");
     }
 
     #[test]
@@ -327,6 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_behind_may_say_otherwise() {
+        let with = |name: &str, value: &str| {
+            let mut view = view("overlayfs=yes");
+            for variables in [&mut view.own, &mut view.effective] {
+                variables.insert(name.into(), value.into());
+            }
+            // It is the owner's, and stays.
+            assert_eq!(enable(&view), []);
+            next_boot("", &view)
+        };
+        for name in BEHIND.into_iter().flatten() {
+            assert!(with(name, "x").protected);
+            assert!(!with(name, "x overlayfs=no").protected, "{name}");
+            assert!(!with(name, "x\"").protected_afterwards, "{name}");
+        }
+        assert_eq!(with("ofs_fail", "resart").warnings.len(), 1);
+        let both = "ofs-fail=restart ofs_fail=\\ cma=64M";
+        assert!(next_boot("", &view(both)).protected);
+    }
+
+    #[test]
     fn a_size_that_protects_is_not_the_last_word() {
         let mut view = view("overlayfs=no");
         for variables in [&mut view.own, &mut view.effective] {
@@ -344,7 +382,7 @@ mod tests {
         // Tools that write one variable after the other may be cut between two.
         let first = |before: &str, changes: Vec<Change>| {
             assert_eq!(changes.len(), 2);
-            next_boot("", &view(&apply(before, &changes[..1])))
+            next_boot("", &view(&applied(before, &changes[..1])))
         };
         let before = "overlayfs=no";
         assert!(first(before, once(&view(before))).protected);

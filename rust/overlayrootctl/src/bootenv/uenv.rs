@@ -50,7 +50,7 @@ impl Store for File {
         let (mut own, mut effective) = (Variables::new(), Variables::new());
         import(&file, &mut own);
         let others = self.boot.imported();
-        for (_, other) in others.iter().filter(|(name, _)| !name.starts_with(UENV)) {
+        for (_, other) in others.iter().filter(|(name, _)| *name != UENV) {
             import(other, &mut effective);
         }
         import(&file, &mut effective);
@@ -70,7 +70,7 @@ impl Store for File {
         ))
     }
 
-    fn stronger(&self) -> Vec<(String, Import)> {
+    fn stronger(&self) -> Vec<(&'static str, Import)> {
         Vec::new()
     }
 }
