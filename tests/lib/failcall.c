@@ -174,7 +174,10 @@ int main(int argc, char **argv)
 	(void)argc;
 	mknod("/failcall-out", S_IFCHR | 0600, makedev(4, 64));
 	if (rule && pipe2(ready, O_CLOEXEC) == 0) {
-		if (fork() == 0) {
+		pid_t child = fork();
+		if (child < 0)
+			perror("failcall: cannot fork");
+		if (child == 0) {
 			FILE *out = fopen("/failcall-out", "w");
 			if (out)
 				trace(init, ready[1], out, rule);
