@@ -210,6 +210,8 @@ def test_install_and_uninstall(fake: Fake) -> None:
     fake.run("uninstall")
     assert fake.files() == before
     assert not mark.exists()
+    status = json.loads(fake.run("status", "--json"))
+    assert (status["boot_script"], status["initramfs_bytes"]) == ("not overlayroot", None)
     assert "not overlayroot's" in fake.run("uninstall", code=3)
     fake.run("uninstall", "--if-installed")
 
