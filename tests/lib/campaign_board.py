@@ -86,6 +86,9 @@ class BoardBench:
 
     def boot(self, kind: Kind, moment: Moment, result: Result) -> None:
         """From power-on to the system's init: neither the card nor the flash changes."""
+        if self.state() == "old":
+            # A request that the cut before has left: U-Boot would use it up.
+            self.board.flash.write_bytes(self.settled)
         before = self.board.flash.read_bytes()
         self.pull(kind, moment, result)
         if self.board.flash.read_bytes() != before:
@@ -95,8 +98,8 @@ class BoardBench:
         """The boot script uses up a request for one writable boot: the environment is old, new, or torn.
 
         Torn is one with a wrong checksum: U-Boot takes its own variables, and the next boot protects. U-Boot
-        itself is asked. An old one is left as it is, so that the next cut is the proof that the request still
-        works; of a new one the next boot is.
+        itself is asked. An old one is left as it is for the next cut of this kind, which is the proof that the
+        request still works; of a new one the next boot is.
         """
         if self.state() != "old":
             self.board.set_environment(**REQUEST)
