@@ -9,6 +9,7 @@ LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda
 DEPENDS = "u-boot-tools-native"
 
 SRC_URI = "file://boot.cmd"
+S = "${OVERLAYROOT_UNPACKDIR}"
 
 inherit deploy features_check nopackages
 
@@ -21,7 +22,7 @@ do_configure[noexec] = "1"
 do_install[noexec] = "1"
 
 do_compile() {
-    mkimage -A arm -O linux -T script -C none -n overlayroot -d ${OVERLAYROOT_UNPACKDIR}/boot.cmd ${B}/boot.scr
+    mkimage -A arm -O linux -T script -C none -n overlayroot -d ${S}/boot.cmd ${B}/boot.scr
 }
 
 do_deploy() {

@@ -98,8 +98,8 @@ class BoardBench:
         """The boot script uses up a request for one writable boot: the environment is old, new, or torn.
 
         Torn is one with a wrong checksum: U-Boot takes its own variables, and the next boot protects. U-Boot
-        itself is asked. An old one is left as it is for the next cut of this kind, which is the proof that the
-        request still works; of a new one the next boot is.
+        itself is asked. An old one is left as it is for the next cut of this kind, which is the proof that
+        the request still works; of a new one the next boot is.
         """
         if self.state() != "old":
             self.board.set_environment(**REQUEST)

@@ -2,14 +2,22 @@
 """A real build with Debian's toolchain: the init, its initramfs, a card for the Nitrogen6X; then it boots."""
 
 import gzip
-import json
 import pathlib
-import re
 import subprocess
 
 import pytest
-from labgrid_board import BoardStrategy, Status
-from quick import ENVIRONMENT, FOLDER, INITRAMFS, NAME, PACKAGES, build, run
+from labgrid_board import BoardStrategy
+from quick import (
+    ENVIRONMENT,
+    FOLDER,
+    INITRAMFS,
+    NAME,
+    PACKAGES,
+    assert_boots_to_the_overlay,
+    assert_init_and_little_else,
+    assert_writable_on_request,
+    build,
+)
 from series import WORK, Series
 
 # An image recipe of somebody else's, with a bad idea.
@@ -22,21 +30,7 @@ spoil() {
 
 
 def test_initramfs_holds_the_init_and_little_else(deployed: pathlib.Path) -> None:
-    archive = gzip.decompress((deployed / INITRAMFS).read_bytes())
-    listing = subprocess.run(["cpio", "-t", "--quiet"], input=archive, stdout=subprocess.PIPE, check=True)
-    names = set(listing.stdout.decode().split())
-    ends = {name for name in names if not any(other.startswith(name + "/") for other in names)} - {"."}
-    modules = {name for name in ends if name.endswith(".ko")}
-    assert ends - modules == {
-        "init",
-        "etc/overlayroot.conf",
-        "etc/overlayroot.modules",
-        "dev",
-        "mnt",
-        "proc",
-        "sys",
-    }
-    assert {pathlib.Path(name).stem for name in modules} >= {"ext4", "overlay", "sdhci-esdhc-imx"}
+    assert_init_and_little_else(deployed / INITRAMFS)
 
 
 def test_card(deployed: pathlib.Path) -> None:
@@ -84,31 +78,11 @@ def test_packages_of_the_tool(deployed: pathlib.Path) -> None:
 
 
 def test_boots_to_the_overlay(board: BoardStrategy) -> None:
-    before = board.root_hash()
-    board.transition(Status.shell)
-    assert re.match(r"protected: / is RAM over read-only /dev/mmcblk\dp2, ext4;", board.verdict)
-    report = json.loads(run(board, "cat /mnt/root-RW/report.json"))
-    assert report["reached"] == "ram" and report["protected"] is True
-    assert report["root"]["spec"].startswith("PARTUUID=")
-    assert report["warnings"] == []
-    root = [line.split() for line in run(board, "cat /proc/mounts").splitlines() if line.split()[1] == "/"]
-    assert [line[2] for line in root] == ["overlay"]
-    run(board, "echo new >/kept && sync")
-    board.transition(Status.off)
-    assert board.root_hash() == before
-    board.transition(Status.shell)
-    assert board.shell.run("test -e /kept")[2] == 1
+    assert_boots_to_the_overlay(board)
 
 
 def test_one_writable_boot(board: BoardStrategy) -> None:
-    """The positive control: the same rig, not protected, changes."""
-    board.emulated.set_environment(overlayfs="no")
-    before = board.root_hash()
-    board.transition(Status.shell)
-    assert board.verdict.startswith("NOT PROTECTED: / is writable")
-    run(board, "echo new >/kept && sync")
-    board.transition(Status.off)
-    assert board.root_hash() != before
+    assert_writable_on_request(board)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ PROVIDES = "virtual/bootloader u-boot"
 
 FILESEXTRAPATHS:prepend := "${DEBIAN_TOOLCHAIN_DIR}:"
 SRC_URI = "file://u-boot-imx.deb;subdir=u-boot"
-S = "${WORKDIR}/u-boot"
+S = "${OVERLAYROOT_UNPACKDIR}/u-boot"
 
 inherit deploy
 

@@ -14,7 +14,7 @@ SRC_URI = " \
     file://inittab;subdir=userspace \
     file://rcS;subdir=userspace \
 "
-S = "${WORKDIR}/userspace"
+S = "${OVERLAYROOT_UNPACKDIR}/userspace"
 
 INHIBIT_DEFAULT_DEPS = "1"
 COMPATIBLE_HOST = "arm.*-linux"

@@ -10,7 +10,7 @@ PROVIDES = "virtual/kernel"
 FILESEXTRAPATHS:prepend := "${DEBIAN_TOOLCHAIN_DIR}:"
 SRC_URI = "file://linux-image.deb;subdir=linux-image"
 PV = "6"
-S = "${WORKDIR}/linux-image"
+S = "${OVERLAYROOT_UNPACKDIR}/linux-image"
 
 inherit deploy kernel-module-split overlayroot-variables
 

@@ -7,7 +7,7 @@ PROVIDES += "virtual/fakeroot-native"
 
 FILESEXTRAPATHS:prepend := "${DEBIAN_TOOLCHAIN_DIR}:"
 SRC_URI = "file://pseudo.deb;subdir=pseudo file://libpseudo.deb;subdir=pseudo"
-S = "${WORKDIR}/pseudo"
+S = "${OVERLAYROOT_UNPACKDIR}/pseudo"
 
 inherit native
 
