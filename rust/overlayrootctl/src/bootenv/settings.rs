@@ -86,20 +86,23 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
     let overlayfs = value(OVERLAYFS)
         .or_else(|| value(DEFAULT_OVERLAYFS.0))
         .unwrap_or(DEFAULT_OVERLAYFS.1);
-    let behind = BEHIND.into_iter().filter_map(|spellings| {
-        let found = spellings.iter().find_map(|name| value(name));
-        Some((spellings[0], found?))
-    });
+    let behind: Vec<(&str, &str)> = BEHIND
+        .iter()
+        .filter_map(|spellings| {
+            let found = spellings.iter().find_map(|name| value(name));
+            Some((spellings[0], found?))
+        })
+        .collect();
     let merged = |overlayfs: &str| {
         let mut line = format!("overlayfs={overlayfs} ofs-size={size}");
-        for (name, value) in behind.clone() {
+        for (name, value) in &behind {
             line.push_str(&format!(" {name}={value}"));
         }
         Settings::merge(&[], &words(line.as_bytes()))
     };
     let mut settings = merged(overlayfs);
     // What the shell makes of such values differs between releases of U-Boot; so no promise is made.
-    let values = behind.clone().map(|(_, value)| value);
+    let values = behind.iter().map(|(_, value)| *value);
     let odd = [overlayfs, size]
         .into_iter()
         .chain(values)
