@@ -508,9 +508,48 @@ def test_refused(fake: Fake, case: str) -> None:
     assert fake.files() == before
 
 
-@pytest.mark.parametrize("words", [[], ["now"], ["install", "x"], ["--force", "install"], ["initramfs"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["now"],
+        ["install", "x"],
+        ["--force", "install"],
+        ["initramfs"],
+        ["install", "--json"],
+        ["install", "--also", "9.9.9"],
+        ["update", "--kernel", "9.9.9"],
+    ],
+)
 def test_wrong_command_line(fake: Fake, words: list[str]) -> None:
+    before = fake.files()
     fake.run(*words, code=64)
+    assert fake.files() == before
+
+
+def test_initramfs_is_a_file(fake: Fake) -> None:
+    """A folder that is named by mistake stays one, and what is in it stays where it is."""
+    folder = fake.root.with_name("folder")
+    write(folder / "kept", "content")
+    for words in (["initramfs"], ["--dry-run", "initramfs"]):
+        assert f"{folder} is there and no file" in fake.run(*words, str(folder), code=3)
+        assert f"there is no folder {folder}/none" in fake.run(*words, f"{folder}/none/x", code=3)
+    assert {path.name for path in folder.iterdir()} == {"kept"}
+    assert not folder.with_name("folder.new").exists()
+    # The same for what is written to the boot partition.
+    (fake.boot / "overlayroot.env").mkdir()
+    assert "/overlayroot.env is no file" in fake.run("install", code=1)
+    assert (fake.boot / "overlayroot.env").is_dir()
+    assert (fake.boot / "boot.scr").read_bytes() == OLD_SCRIPT
+
+
+def test_nothing_to_take_back(fake: Fake) -> None:
+    before = fake.files()
+    said = fake.run("uninstall", code=3)
+    assert "the boot script of this board is not overlayroot's" in said
+    assert "overlayroot-boot install" not in said
+    assert "remedy: overlayroot-boot install" in fake.run("update", code=3)
+    assert fake.files() == before
 
 
 def test_help(fake: Fake) -> None:
