@@ -7,10 +7,28 @@ use crate::{commands, exit, shown};
 
 /// The program's command line.
 pub fn command() -> Command {
+    program().subcommands(all())
+}
+
+/// The same without what is hidden: what manual pages and completions tell.
+pub fn shown() -> Command {
+    program().subcommands(all().filter(|c| !c.is_hide_set()))
+}
+
+fn all() -> impl Iterator<Item = Command> {
+    commands::COMMANDS.iter().map(|c| (c.define)())
+}
+
+fn program() -> Command {
     Command::new("overlayrootctl")
         .version(env!("CARGO_PKG_VERSION"))
         .about("See, keep, undo and switch what the overlayroot init does")
-        .after_help(format!("{}\n{}", exit::HELP, shown::HELP))
+        .after_help(format!(
+            "Exit codes: {}\nEnvironment: {}\n{}",
+            exit::CODES,
+            exit::ENVIRONMENT,
+            shown::HELP
+        ))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
@@ -22,7 +40,6 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print JSON instead of text"),
         )
-        .subcommands(commands::COMMANDS.iter().map(|c| (c.define)()))
 }
 
 #[cfg(test)]

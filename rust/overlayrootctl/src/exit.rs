@@ -13,7 +13,8 @@ pub const STILL_WRITABLE: u8 = 4;
 pub const USAGE: u8 = 64;
 
 /// The same for `--help` and the manual page.
-pub const HELP: &str = "\
-Exit codes: 0 done; 1 failed; 3 refused, nothing was changed; 4 the real root could not be made \
-read-only again; 64 wrong command line.\n\
-Environment: RUST_LOG=debug shows what is done; NO_COLOR turns colours off.";
+pub const CODES: &str =
+    "0 done; 1 failed; 3 refused, nothing was changed; 4 the real root could not be made \
+                         read-only again; 64 wrong command line.";
+/// What else changes what the program does.
+pub const ENVIRONMENT: &str = "RUST_LOG=debug shows what is done; NO_COLOR turns colours off.";

@@ -90,6 +90,13 @@ fn completions_know_every_command() {
         for command in commands() {
             assert!(script.contains(&command), "{shell}: {command}");
         }
+        // Neither what is hidden nor what stands for a value.
+        assert!(!script.contains("manual page"), "{shell}");
+        assert!(!script.contains("overlayrootctl,man)"), "{shell}");
+        assert!(
+            !script.contains("--help [") && !script.contains("--help <"),
+            "{shell}"
+        );
     }
 }
 
@@ -99,10 +106,14 @@ fn a_manual_page_for_each_command() {
     let done = run(&["man", folder.path().to_str().unwrap()]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     let page = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    assert!(page("overlayrootctl.8").contains("Exit codes: 0 done"));
+    assert!(page("overlayrootctl.8").contains(".SH \"EXIT STATUS\"\n0 done"));
     for command in commands() {
         let page = page(&format!("overlayrootctl-{command}.8"));
-        assert!(page.contains(".SH SYNOPSIS"), "{command}");
+        let synopsis = format!(".SH \"SYNOPSIS\"\noverlayrootctl {command} [OPTIONS]");
+        assert!(page.contains(&synopsis), "{command}");
     }
+    // As they are typed: with the value, and with what comes before a command.
+    assert!(page("overlayrootctl-size.8").contains("size [OPTIONS] <VALUE>\n"));
+    assert!(page("overlayrootctl-edit.8").contains("edit [OPTIONS] [\\-\\- [COMMAND]...]\n"));
     assert!(page("overlayrootctl-status.8").contains("2 critical"));
 }

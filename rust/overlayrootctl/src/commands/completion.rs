@@ -26,6 +26,7 @@ fn define() -> Command {
         )
         .arg(
             Arg::new("shell")
+                .value_name("SHELL")
                 .required(true)
                 .value_parser(value_parser!(Shell))
                 .help("Shell"),
@@ -35,10 +36,30 @@ fn define() -> Command {
 fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
     if let Some(shell) = matches.get_one::<Shell>("shell") {
         let mut script = Vec::new();
-        clap_complete::generate(*shell, &mut cli::command(), "overlayrootctl", &mut script);
+        clap_complete::generate(*shell, &mut cli::shown(), "overlayrootctl", &mut script);
+        if *shell == Shell::Bash {
+            script = without_placeholders(&String::from_utf8_lossy(&script)).into_bytes();
+        }
         std::io::stdout()
             .write_all(&script)
             .map_err(Error::Output)?;
     }
     Ok(exit::DONE)
+}
+
+/// clap_complete offers `[PATH]...` and `<VALUE>` as words; bash completes file names where there are none.
+fn without_placeholders(script: &str) -> String {
+    let mut text = String::with_capacity(script.len());
+    for line in script.split_inclusive('\n') {
+        match line.trim_start().strip_prefix("opts=\"") {
+            Some(words) if words.contains(['[', '<']) => {
+                let start = &line[..line.len() - words.len()];
+                let words = words.trim_end().trim_end_matches('"').split(' ');
+                let words: Vec<&str> = words.filter(|w| !w.starts_with(['[', '<'])).collect();
+                text.push_str(&format!("{start}{}\"\n", words.join(" ")));
+            }
+            _ => text.push_str(line),
+        }
+    }
+    text
 }

@@ -43,7 +43,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         .map_or("", String::as_str);
     let size = Size::parse(text).ok_or_else(|| {
         Error::refused(
-            format!("{text} is no size"),
+            format!("\"{text}\" is no size"),
             "write 20 or 20% (of RAM), 64M, 1G, or 64M,20000 with a limit on the number of files",
         )
     })?;
