@@ -9,7 +9,7 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install the Debian packages that builds and tests need (as root)
-	scripts/host-packages rust deb image board uml lint layer
+	scripts/host-packages lint rust fuzz layer uml virt deb image board
 
 init: ## build the init for every architecture
 	scripts/host-packages rust

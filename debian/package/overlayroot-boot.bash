@@ -7,6 +7,7 @@ _overlayroot_boot() {
     --also | --kernel)
         words=''
         for folder in /lib/modules/*/modules.dep; do
+            [ -e "$folder" ] || continue
             folder=${folder%/modules.dep}
             words+=" ${folder##*/}"
         done
