@@ -2,10 +2,10 @@
 //! The program: log, command line, command, exit code.
 
 use std::ffi::OsStr;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
-use overlayrootctl::output::Output;
+use overlayrootctl::output::{colored, Output};
 use overlayrootctl::{cli, commands, exit, shown};
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn start_log() {
     let mut builder =
         env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"));
-    if std::env::var_os("NO_COLOR").is_some() || !std::io::stderr().is_terminal() {
+    if !colored(&std::io::stderr()) {
         builder.write_style(env_logger::WriteStyle::Never);
     }
     builder

@@ -48,9 +48,10 @@ impl fmt::Display for Colored<'_> {
 impl Output {
     /// To standard output.
     pub fn new(json: bool) -> Output {
-        let color = std::env::var_os("NO_COLOR").map_or(true, |v| v.is_empty())
-            && io::stdout().is_terminal();
-        Output { json, color }
+        Output {
+            json,
+            color: colored(&io::stdout()),
+        }
     }
 
     /// `text` in the colour of `tone`, on a terminal.
@@ -81,11 +82,13 @@ impl Output {
         } else {
             text(&mut out)
         };
-        match written.and_then(|()| out.flush()) {
-            // `overlayrootctl diff | head` is no error.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(Error::Output),
-        }
+        unless_closed(written.and_then(|()| out.flush()))
+    }
+
+    /// Prints a text as it is.
+    pub fn print_text(&self, text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
 
     /// Prints `value` as one line of JSON: for programs that go on.
@@ -99,8 +102,7 @@ impl Output {
 
     /// Says what went wrong: text on standard error, and an object on standard output with `--json`.
     pub fn error(&self, error: &Error) {
-        let red = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let (on, off) = if red {
+        let (on, off) = if colored(&io::stderr()) {
             ("\x1b[31;1m", "\x1b[0m")
         } else {
             ("", "")
@@ -117,5 +119,18 @@ impl Output {
             });
             let _ = self.print(&object, |_| Ok(())); // the text on standard error has said it
         }
+    }
+}
+
+/// Whether a stream gets colours: a terminal does, unless `NO_COLOR` has a value.
+pub fn colored(stream: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").map_or(true, |v| v.is_empty()) && stream.is_terminal()
+}
+
+/// `overlayrootctl diff | head` is no error.
+fn unless_closed(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Error::Output),
     }
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test; its helpers are not recognised as such
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_overlayrootctl"))
@@ -98,6 +98,20 @@ fn completions_know_every_command() {
             "{shell}"
         );
     }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_overlayrootctl"))
+        .args(["completion", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(text(&done.stderr), "");
+    assert_eq!(done.status.code(), Some(0));
 }
 
 #[test]

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! `completion SHELL`: what a shell needs to complete our command lines.
 
-use std::io::Write;
-
 use clap::{value_parser, Arg, ArgMatches, Command};
 use clap_complete::Shell;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::output::Output;
 use crate::{cli, exit};
 
@@ -33,16 +31,15 @@ fn define() -> Command {
         )
 }
 
-fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
+fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     if let Some(shell) = matches.get_one::<Shell>("shell") {
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut cli::shown(), "overlayrootctl", &mut script);
-        if *shell == Shell::Bash {
-            script = without_placeholders(&String::from_utf8_lossy(&script)).into_bytes();
+        let script = String::from_utf8_lossy(&script);
+        match shell {
+            Shell::Bash => output.print_text(&without_placeholders(&script))?,
+            _ => output.print_text(&script)?,
         }
-        std::io::stdout()
-            .write_all(&script)
-            .map_err(Error::Output)?;
     }
     Ok(exit::DONE)
 }
