@@ -54,6 +54,14 @@ const REMEDY_WRONG: &str = "U-Boot runs on its built-in variables, and the root 
 const REMEDY_COPIES: &str = "correct the number of lines: one for each copy that U-Boot keeps \
      (CONFIG_SYS_REDUNDAND_ENVIRONMENT means two)";
 
+/// Who may not read something needs no other file.
+fn remedy_of(error: &io::Error, otherwise: &'static str) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "run this as root",
+        _ => otherwise,
+    }
+}
+
 /// What is wrong with the environment that `config` describes; `None` when nothing is to be seen.
 pub fn diagnose(config: &Path) -> Option<Finding> {
     let text = match std::fs::read_to_string(config) {
@@ -61,7 +69,10 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
         Err(error) => {
             return Some(Finding {
                 cause: format!("cannot read {}: {error}", config.shown()),
-                remedy: "write it: a line with device, offset, size of the environment and of an erase block",
+                remedy: remedy_of(
+                    &error,
+                    "write it: a line with device, offset, size of the environment and of an erase block",
+                ),
             })
         }
     };
@@ -78,17 +89,12 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
         match content(place) {
             Ok(content) => contents.push(content),
             Err(error) => {
-                let denied = error.kind() == io::ErrorKind::PermissionDenied;
                 return Some(Finding {
                     cause: format!(
                         "cannot read {} bytes at {:#x} of {}: {error}",
                         place.size, place.offset, place.device
                     ),
-                    remedy: if denied {
-                        "run this as root"
-                    } else {
-                        REMEDY_DEVICE
-                    },
+                    remedy: remedy_of(&error, REMEDY_DEVICE),
                 });
             }
         }
