@@ -223,6 +223,9 @@ def test_rust_recipes(series: str, sources: str, collections: str, name: str) ->
     }[prebuilt]
     assert f"{d.getVar('WORKDIR')}{output}/{name}" in d.getVar("do_install")
     assert f'directory = "{unpacked}/cargo_home/bitbake"' in d.getVar("do_configure")
+    # Once, whichever class brings it.
+    remap = f"--remap-path-prefix={d.getVar('WORKDIR')}=/usr/src/debug/{name}/{d.getVar('PV')}"
+    assert d.getVar("RUSTFLAGS").split().count(remap) == 1
 
 
 @pytest.mark.parametrize("name", ["overlayroot-init", "overlayrootctl"])
