@@ -4,6 +4,7 @@
 import pathlib
 import re
 
+import bitbake
 import jsonschema
 import kas.kas
 import kconfiglib
@@ -66,6 +67,21 @@ def test_combination(names: tuple[str, ...], series: str | None, monkeypatch, tm
     assert ("meta-freescale" in config["repos"]) == (board != "qemuarm")
     if "meta-rust-bin" in options:
         assert "LAYERSERIES_COMPAT_rust-bin-layer" in config["bblayers_conf_header"]["meta-rust-bin"]
+
+
+@pytest.mark.parametrize("board", ["nitrogen6x", "nitrogen6x-lite", "nitrogen6sx", "nitrogen7"])
+def test_mainline_kernel_has_its_device_trees_in_folders(board: str, monkeypatch, tmp_path, capsys) -> None:
+    """What these machines say of linux-boundary's, linux-fslc has no rule for."""
+    config = dump(monkeypatch, tmp_path, f"kas/{board}.yml", "kas/opt/mainline-bsp.yml", capsys=capsys)
+    path = tmp_path / "local.conf"
+    path.write_text(config["local_conf_header"]["mainline-bsp"])
+    d = bitbake.configuration(overrides=f"mx6-generic-bsp:{board}", KERNEL_DEVICETREE="imx6q-nitrogen6x.dtb")
+    d = bitbake.bb.parse.handle(str(path), d, True)
+    trees = d.getVar("KERNEL_DEVICETREE").split()
+    assert all(
+        re.fullmatch(r"nxp/imx/imx[67]\w+-nit\w+\.dtb|nxp/imx/imx6q-sabrelite\.dtb", tree) for tree in trees
+    )
+    assert len(trees) == (7 if board == "nitrogen6x" else 1)
 
 
 def test_quick_build(monkeypatch, tmp_path, capsys) -> None:

@@ -146,6 +146,18 @@ def test_environment_of_boundary_s_u_boot_is_found(series: Series, board: str) -
     assert words(uboot[name]) == ["/dev/mtd1", "0x00000", "0x2000", "0x1000", "2"]
 
 
+@on_boundary_s
+def test_mainline_kernel(series: Series, board: str) -> None:
+    """linux-fslc, with the same device trees, in folders; but for those that it does not have."""
+    wanted = {"": ["KERNEL_DEVICETREE", "PREFERRED_PROVIDER_virtual/kernel"], IMAGE: ["IMAGE_BOOT_FILES"]}
+    own = series.expand(board, wanted)[""]["KERNEL_DEVICETREE"]
+    found = series.expand(board, wanted, options=("mainline-bsp",))
+    assert found[""]["PREFERRED_PROVIDER_virtual/kernel"] == "linux-fslc"
+    known = [name for name in words(own) if "nitrogen6_vm" not in name]
+    assert words(found[""]["KERNEL_DEVICETREE"]) == [f"nxp/imx/{name}" for name in known]
+    assert set(known) <= set(words(found[IMAGE]["IMAGE_BOOT_FILES"]))
+
+
 @pytest.mark.parametrize(
     ("board", "fragment"),
     [("nitrogen6x", "overlayroot-env-boundary.cfg"), ("wandboard", "overlayroot-env.cfg")],
