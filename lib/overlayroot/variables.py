@@ -86,10 +86,38 @@ def not_sealed(d) -> list:
     return messages
 
 
+def not_bundled(d) -> list:
+    """Messages when the kernel is to carry the initramfs, and would not, or another one."""
+    if d.getVar("OVERLAYROOT_BOOT") != "bundle":
+        return []
+    messages = []
+    wanted, found = d.getVar("OVERLAYROOT_INITRAMFS"), d.getVar("INITRAMFS_IMAGE") or ""
+    if found != wanted:
+        messages.append(
+            f'OVERLAYROOT_BOOT = "bundle", and INITRAMFS_IMAGE = "{found}" is not OVERLAYROOT_INITRAMFS = '
+            f'"{wanted}": nothing in the kernel would protect the root'
+        )
+    kernel, machine = d.getVar("KERNEL_IMAGETYPE") or "", d.getVar("MACHINE")
+    sources = [entry.partition(";")[0] for entry in (d.getVar("IMAGE_BOOT_FILES") or "").split()]
+    card = any(name.split(".")[0] == "wic" for name in (d.getVar("IMAGE_FSTYPES") or "").split())
+    if card and kernel in sources and not any(name.startswith(f"{kernel}-initramfs") for name in sources):
+        messages.append(
+            f'OVERLAYROOT_BOOT = "bundle", and IMAGE_BOOT_FILES has {kernel}, which is the kernel without '
+            f'the initramfs: IMAGE_BOOT_FILES:remove = "{kernel}" and '
+            f'IMAGE_BOOT_FILES:append = " {kernel}-initramfs-{machine}.bin;{kernel}"'
+        )
+    return messages
+
+
 def check(d) -> None:
-    """Ends the parsing of a recipe whose variables of ours are unknown or have values of no use."""
+    """Ends the parsing of a recipe whose variables of ours are unknown or have values of no use.
+
+    An image that could not protect itself with these settings is left out, which BitBake says with the reason
+    when it is asked for it: our example must not stand in the way of a build that does not want it.
+    """
     import bb
     import bb.data
+    import bb.parse
 
     known = [name for name in d.keys() if name.startswith(PREFIX) and d.getVarFlag(name, "doc")]
     messages = unknown(d.keys(), known)
@@ -98,3 +126,5 @@ def check(d) -> None:
         messages += not_sealed(d)
     if messages:
         bb.fatal("\n".join(messages))
+    if bb.data.inherits_class("overlayroot-image", d) and (messages := not_bundled(d)):
+        raise bb.parse.SkipRecipe("; ".join(messages))

@@ -390,6 +390,24 @@ def test_what_cannot_be_sealed() -> None:
     assert message.endswith("bitbake-layers add-layer ../meta-openembedded/meta-oe")
 
 
+def test_what_the_kernel_has_to_carry() -> None:
+    assert variables.not_bundled(store(IMAGE_BOOT_FILES="zImage", IMAGE_FSTYPES="wic")) == []
+    on = {
+        "OVERLAYROOT_BOOT": "bundle",
+        "INITRAMFS_IMAGE": "overlayroot-initramfs",
+        "KERNEL_IMAGETYPE": "zImage",
+    }
+    plain, bundled = "a.dtb zImage", "zImage-initramfs-board.bin;zImage a.dtb"
+    assert variables.not_bundled(store(**on, IMAGE_FSTYPES="wic.gz", IMAGE_BOOT_FILES=bundled)) == []
+    # Who makes no card does not use them.
+    assert variables.not_bundled(store(**on, IMAGE_FSTYPES="ext4", IMAGE_BOOT_FILES=plain)) == []
+    (message,) = variables.not_bundled(store(**on, IMAGE_FSTYPES="wic.gz", IMAGE_BOOT_FILES=plain))
+    assert 'IMAGE_BOOT_FILES:append = " zImage-initramfs-board.bin;zImage"' in message
+    for other in ("", "core-image-minimal-initramfs"):
+        (message,) = variables.not_bundled(store(**(on | {"INITRAMFS_IMAGE": other})))
+        assert f'INITRAMFS_IMAGE = "{other}" is not OVERLAYROOT_INITRAMFS' in message
+
+
 # --- The signature.
 
 

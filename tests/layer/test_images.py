@@ -60,9 +60,31 @@ def test_the_boot_partition() -> None:
     ):
         assert task in depends
     # A kernel that carries the initramfs: the stock script stays.
-    d = minimal(INITRAMFS_IMAGE_BUNDLE="1", **stock)
-    assert d.getVar("IMAGE_BOOT_FILES").split() == ["zImage", "boot.scr-nitrogen6x;boot.scr"]
+    bundle = {
+        "INITRAMFS_IMAGE_BUNDLE": "1",
+        "INITRAMFS_IMAGE": "overlayroot-initramfs",
+        "KERNEL_IMAGETYPE": "zImage",
+    }
+    ours = "zImage-initramfs-nitrogen6x.bin;zImage"
+    d = minimal(**bundle, IMAGE_BOOT_FILES=f"{ours} boot.scr-${{MACHINE}};boot.scr")
+    assert d.getVar("__SKIPPED") is None
+    assert d.getVar("IMAGE_BOOT_FILES").split() == [ours, "boot.scr-nitrogen6x;boot.scr"]
     assert "overlayroot-boot-script:do_deploy" not in d.getVarFlag("do_image_wic", "depends")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"INITRAMFS_IMAGE": "mine"}, "nothing in the kernel would protect the root"),
+        ({"INITRAMFS_IMAGE": "overlayroot-initramfs"}, "zImage, which is the kernel without the initramfs"),
+    ],
+)
+def test_a_kernel_without_our_initramfs_is_no_bundle(variables: dict[str, str], reason: str) -> None:
+    """The image cannot be built; everything else can."""
+    stock = {"IMAGE_BOOT_FILES": "zImage", "KERNEL_IMAGETYPE": "zImage", "INITRAMFS_IMAGE_BUNDLE": "1"}
+    assert reason in minimal(**stock, **variables).getVar("__SKIPPED")
+    d = bitbake.configuration(**ON, **stock, **variables)
+    assert bitbake.recipe(IMAGES / "overlayroot-initramfs.bb", d).getVar("__SKIPPED") is None
 
 
 def test_overlayroot_env() -> None:
