@@ -28,7 +28,7 @@ WKS_FILES = "${WKS_FILE}"
 # nooelint: oelint.vars.inconspaces: colons part it
 WKS_SEARCH_PATH:append = ":${OVERLAYROOT_LAYERDIR}/files/wic"
 # Entries of wic's would mount the boot partition writable.
-WIC_CREATE_EXTRA_ARGS = "--no-fstab-update"
+WIC_CREATE_EXTRA_ARGS:append = " --no-fstab-update"
 
 OVERLAYROOT_WKS_ROOT = "${@overlayroot.layout.root_partition(d)}"
 OVERLAYROOT_WKS_ROOT[doc] = "Source and options of the root partition in our layouts; derived."

@@ -39,6 +39,9 @@ def test_the_card() -> None:
     signature = d.getVar("OVERLAYROOT_DISK_SIGNATURE")
     assert d.getVar("OVERLAYROOT_ROOT") == f"PARTUUID={signature}-02"
     assert signature == minimal().getVar("OVERLAYROOT_DISK_SIGNATURE")
+    # Beside what the machine asks of wic.
+    d = minimal(WIC_CREATE_EXTRA_ARGS="--sector-size 4096")
+    assert d.getVar("WIC_CREATE_EXTRA_ARGS").split() == ["--sector-size", "4096", "--no-fstab-update"]
     assert signature != minimal(MACHINE="nitrogen7").getVar("OVERLAYROOT_DISK_SIGNATURE")
 
 
