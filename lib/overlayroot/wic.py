@@ -28,8 +28,17 @@ class ImageError(Exception):
 
 
 def sign(image: pathlib.Path, signature: str) -> None:
-    """Writes the signature (8 hexadecimal digits) where it belongs, little-endian."""
+    """Writes the signature (8 hexadecimal digits) where it belongs, little-endian.
+
+    Nothing finds a partition by it on a disk with a GPT, whose partitions have identities of their own.
+    """
     with image.open("r+b") as file:
+        if file.read(SECTOR)[TABLE + 4 : TABLE + 5] == bytes([GPT_PROTECTIVE]):
+            raise ImageError(
+                f"{image} has a GPT, so there is no root=PARTUUID={signature}-02 on it: "
+                "set OVERLAYROOT_ROOT, to PARTLABEL= or LABEL= of the root's partition, say, "
+                "or use --ptable msdos in the layout"
+            )
         file.seek(SIGNATURE)
         file.write(struct.pack("<I", int(signature, 16)))
 
@@ -119,7 +128,7 @@ def main(arguments=None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("image", type=pathlib.Path, help="raw image: IMAGE.wic")
-    parser.add_argument("--signature", metavar="HEX", help="8 hexadecimal digits; a GPT keeps its own")
+    parser.add_argument("--signature", metavar="HEX", help="8 hexadecimal digits, for a DOS partition table")
     parser.add_argument(
         "--boot-file", action="append", default=[], type=pair, metavar="NAME=FILE",
         help="file that the first partition must hold, and what it must be",
