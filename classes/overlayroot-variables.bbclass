@@ -4,28 +4,28 @@
 
 # --- What the initramfs does when U-Boot and the command line say nothing.
 OVERLAYROOT_OVERLAYFS ??= "yes"
-OVERLAYROOT_OVERLAYFS[doc] = "`yes` protects the root, `no` boots it writable. The command line wins (`overlayfs=`)."
+OVERLAYROOT_OVERLAYFS[doc] = "`yes` protects the root, `no` boots it writable. The command line wins (`overlayfs=`). In an image recipe only the boot script sees it."
 
 OVERLAYROOT_SIZE ??= "20%"
-OVERLAYROOT_SIZE[doc] = "Size of the RAM layer: percent of RAM (`20`, `20%`) or bytes (`64M`), with an optional cap on files (`64M,20000`). The command line wins (`ofs-size=`)."
+OVERLAYROOT_SIZE[doc] = "Size of the RAM layer: percent of RAM (`20`, `20%`) or bytes (`64M`), with an optional cap on files (`64M,20000`). The command line wins (`ofs-size=`). In an image recipe only the boot script sees it."
 
 OVERLAYROOT_DIRTY ??= "replay"
-OVERLAYROOT_DIRTY[doc] = "A root whose journal needs recovery: `replay` it once, boot it `frozen`, or `refuse`. The command line wins (`ofs-dirty=`)."
+OVERLAYROOT_DIRTY[doc] = "A root whose journal needs recovery: `replay` it once, boot it `frozen`, or `refuse`. The command line wins (`ofs-dirty=`). Not in an image recipe."
 
 OVERLAYROOT_FAIL ??= "ladder"
-OVERLAYROOT_FAIL[doc] = "A mode that cannot be reached: `ladder` tries the next lower one, `reboot` restarts. The command line wins (`ofs-fail=`)."
+OVERLAYROOT_FAIL[doc] = "A mode that cannot be reached: `ladder` tries the next lower one, `reboot` restarts. The command line wins (`ofs-fail=`). Not in an image recipe."
 
 OVERLAYROOT_LOCK ??= "no"
-OVERLAYROOT_LOCK[doc] = "`yes` keeps the block device of the root read-only for the whole uptime. The command line wins (`ofs-lock=`)."
+OVERLAYROOT_LOCK[doc] = "`yes` keeps the block device of the root read-only for the whole uptime. The command line wins (`ofs-lock=`). Not in an image recipe."
 
 OVERLAYROOT_VERITY_ERROR ??= "eio"
-OVERLAYROOT_VERITY_ERROR[doc] = "A block of a verified root that is not as it was: reading it fails (`eio`), or the board does a `restart`, or a kernel `panic`. The command line wins (`ofs-verity-error=`)."
+OVERLAYROOT_VERITY_ERROR[doc] = "A block of a verified root that is not as it was: reading it fails (`eio`), or the board does a `restart`, or a kernel `panic`. The command line wins (`ofs-verity-error=`). Not in an image recipe."
 
 OVERLAYROOT_WAIT ??= "30"
-OVERLAYROOT_WAIT[doc] = "Longest wait for the root device, seconds. The command line wins (`ofs-wait=`)."
+OVERLAYROOT_WAIT[doc] = "Longest wait for the root device, seconds. The command line wins (`ofs-wait=`). Not in an image recipe."
 
 OVERLAYROOT_REBOOT_DELAY ??= "10"
-OVERLAYROOT_REBOOT_DELAY[doc] = "How long the last message stays on the console before a restart, seconds. The command line wins (`ofs-reboot-delay=`)."
+OVERLAYROOT_REBOOT_DELAY[doc] = "How long the last message stays on the console before a restart, seconds. The command line wins (`ofs-reboot-delay=`). Not in an image recipe."
 
 # --- The image.
 OVERLAYROOT_ROOTFS ??= "ext4"
@@ -50,7 +50,7 @@ OVERLAYROOT_WKS_FILE ??= "overlayroot-${OVERLAYROOT_UBOOT}.wks.in"
 OVERLAYROOT_WKS_FILE[doc] = "Partition layout for wic. One of your own needs the boot partition first and, unless `OVERLAYROOT_ROOT` says otherwise, the root second."
 
 OVERLAYROOT_IMAGE_FSTYPES ??= "wic.gz wic.bmap"
-OVERLAYROOT_IMAGE_FSTYPES[doc] = "Image types that the class adds to `IMAGE_FSTYPES`."
+OVERLAYROOT_IMAGE_FSTYPES[doc] = "Image types that the class adds to `IMAGE_FSTYPES`. Another compression: `wic.zst wic.bmap`."
 
 OVERLAYROOT_DISK_SIGNATURE ??= "${@overlayroot.variables.disk_signature(d)}"
 OVERLAYROOT_DISK_SIGNATURE[doc] = "Signature in the partition table, 8 hexadecimal digits; by default a hash of distribution, machine and image name, so that it is the same in each build."
@@ -72,7 +72,7 @@ OVERLAYROOT_INITRAMFS ??= "overlayroot-initramfs"
 OVERLAYROOT_INITRAMFS[doc] = "Recipe of the initramfs; with `OVERLAYROOT_BOOT` = `bundle` it has to be `INITRAMFS_IMAGE`, too."
 
 OVERLAYROOT_INITRAMFS_MODULES ??= ""
-OVERLAYROOT_INITRAMFS_MODULES[doc] = "Kernel modules that the initramfs carries and loads, in order; what they depend on comes along. Empty: all that is needed is built in."
+OVERLAYROOT_INITRAMFS_MODULES[doc] = "Kernel modules that the initramfs carries and loads, in order; what they depend on comes along. Empty: all that is needed is built in. Not in an image recipe."
 
 OVERLAYROOT_FW_ENV_CONFIG ??= ""
 OVERLAYROOT_FW_ENV_CONFIG[doc] = "Contents of `/etc/fw_env.config`, lines separated by `\n`. Empty: what the U-Boot recipe ships."
@@ -88,7 +88,7 @@ OVERLAYROOT_KERNEL_FRAGMENTS ??= "${@' '.join(overlayroot.kconfig.fragments(d.ge
 OVERLAYROOT_KERNEL_FRAGMENTS[doc] = "Kernel configuration fragments that the kernel recipe merges, and whose symbols are checked."
 
 OVERLAYROOT_KERNEL_MODULES ??= "0"
-OVERLAYROOT_KERNEL_MODULES[doc] = "`1`: what the kernel needs before it has its root may be a module, as the initramfs carries it (`OVERLAYROOT_INITRAMFS_MODULES`). `0`: it must be built in."
+OVERLAYROOT_KERNEL_MODULES[doc] = "`1`: what the kernel needs before it has its root may be a module, as the initramfs carries it (`OVERLAYROOT_INITRAMFS_MODULES`). `0`: it must be built in. Not in an image recipe."
 
 OVERLAYROOT_KERNEL_OLD ??= "${@'01'[overlayroot.kconfig.is_old(d.getVar('LINUX_VERSION') or d.getVar('PV'))]}"
 OVERLAYROOT_KERNEL_OLD[doc] = "`1`: the kernel has the overlayfs patch of 3.10's days (`CONFIG_OVERLAYFS_FS`). Default: what its version says. For a vendor's 3.x kernel with mainline's OVERLAY_FS: `0`."
