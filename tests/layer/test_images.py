@@ -75,6 +75,25 @@ def test_the_boot_partition() -> None:
     assert "overlayroot-boot-script:do_deploy" not in d.getVarFlag("do_image_wic", "depends")
 
 
+def test_an_image_feature_protects_any_image() -> None:
+    """With the class in IMAGE_CLASSES; the feature alone, or the class alone, changes nothing."""
+    ordinary = bitbake.STUBS / "recipes-core/images/core-image-minimal.bb"
+
+    def image(**variables: str) -> bb.data_smart.DataSmart:
+        return bitbake.recipe(ordinary, bitbake.configuration(**ON, **variables))
+
+    asked = image(IMAGE_CLASSES="overlayroot-feature", IMAGE_FEATURES="ssh-server overlayroot")
+    assert bb.data.inherits_class("overlayroot-image", asked)
+    assert asked.getVar("WKS_FILE") == "overlayroot-spi-nor.wks.in"
+    assert asked.getVar("IMAGE_FSTYPES").split() == ["tar", "wic.gz", "wic.bmap"]
+    assert "packagegroup-overlayroot" in asked.getVar("IMAGE_INSTALL").split()
+    assert "overlayroot_check_kernel" in asked.getVar("IMAGE_QA_COMMANDS").split()
+    for variables in ({"IMAGE_CLASSES": "overlayroot-feature"}, {"IMAGE_FEATURES": "overlayroot"}):
+        other = image(**variables)
+        assert not bb.data.inherits_class("overlayroot-image", other)
+        assert "overlayroot" not in other.getVar("IMAGE_INSTALL")
+
+
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [

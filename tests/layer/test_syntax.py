@@ -2,14 +2,27 @@
 """BitBake's own parser reads every file of the layer; the functions and expressions in them, too."""
 
 import pathlib
+import subprocess
 
 import bitbake
 import pytest
 
+EVERY = [*bitbake.files(), *bitbake.quick_files()]
 
-@pytest.mark.parametrize("path", bitbake.files(), ids=lambda path: str(path.relative_to(bitbake.TOP)))
+
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: str(path.relative_to(bitbake.TOP)))
 def test_parses(path: pathlib.Path) -> None:
     assert bitbake.syntax(path) == []
+
+
+def test_no_file_is_left_out() -> None:
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=bitbake.TOP, capture_output=True, text=True, check=True
+    )
+    tracked = {bitbake.TOP / name for name in names.stdout.split("\0")}
+    recipes = {path for path in tracked if path.suffix in bitbake.SUFFIXES}
+    others = (bitbake.STUBS, bitbake.TOP / "debian")
+    assert {path for path in recipes if not {*others} & {*path.parents}} == set(EVERY)
 
 
 @pytest.mark.parametrize(

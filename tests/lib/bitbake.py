@@ -40,6 +40,11 @@ def files(*suffixes: str) -> list[pathlib.Path]:
     return sorted(path for path in found if path.suffix in (suffixes or SUFFIXES))
 
 
+def quick_files() -> list[pathlib.Path]:
+    """Those of the quick build, which BitBake reads only where kas/opt/debian-toolchain.yml asks for it."""
+    return sorted(path for path in (TOP / "kas").rglob("*") if path.suffix in SUFFIXES)
+
+
 def _configuration(path: pathlib.Path) -> nodes.StatementGroup:
     """Statements of a .conf: what ConfHandler does, without evaluating them."""
     statements = nodes.StatementGroup()

@@ -229,6 +229,22 @@ def test_other_images_stay_as_they_are(series: Series, board: str) -> None:
     assert "overlayroot" not in "".join(value or "" for value in on.values())
 
 
+@on_each_card
+def test_an_image_feature_protects_any_image(series: Series, board: str) -> None:
+    wanted = {ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_FSTYPES", "IMAGE_INSTALL", "WKS_FULL_PATH"]}
+    settings = (
+        'IMAGE_CLASSES += "overlayroot-feature"',
+        'IMAGE_FEATURES:append:pn-core-image-minimal = " overlayroot"',
+    )
+    image = series.expand(board, wanted, settings)[ORDINARY]
+    assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{BOARDS[board][2]}.wks")
+    assert {"wic.gz", "wic.bmap"} <= set(words(image["IMAGE_FSTYPES"]))
+    assert "packagegroup-overlayroot" in words(image["IMAGE_INSTALL"])
+    assert "boot.scr-overlayroot;boot.scr" in words(image["IMAGE_BOOT_FILES"])
+    # What the boot script reads is that of this image.
+    assert any(entry.startswith("core-image-minimal-") for entry in words(image["IMAGE_BOOT_FILES"]))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -11,3 +11,5 @@ do_image_qa() {
 addtask image_wic
 addtask image_qa
 IMAGE_CMD:wic = "wic create"
+IMAGE_CLASSES ??= ""
+inherit_defer ${IMAGE_CLASSES}
