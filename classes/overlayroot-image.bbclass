@@ -163,6 +163,6 @@ python overlayroot_check_initramfs() {
 
     if d.getVar("OVERLAYROOT_BOOT") == "script":
         path = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), overlayroot.layout.initramfs_file(d))
-        for message in overlayroot.checks.initramfs_size(path, d.getVar("INITRAMFS_MAXSIZE") or ""):
+        for message in overlayroot.checks.initramfs(path, d.getVar("INITRAMFS_MAXSIZE") or ""):
             bb.fatal(message)
 }

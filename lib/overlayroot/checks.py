@@ -58,8 +58,13 @@ def rootfs(folder: str, roots: set) -> list:
     return messages
 
 
-def initramfs_size(path: str, most: str) -> list:
-    """Whether an initramfs is larger than INITRAMFS_MAXSIZE (KiB; empty: no limit)."""
+def initramfs(path: str, most: str) -> list:
+    """Whether an initramfs is missing, or larger than INITRAMFS_MAXSIZE (KiB; empty: no limit)."""
+    if not pathlib.Path(path).is_file():
+        return [
+            f"{path} is missing: the recipe that OVERLAYROOT_INITRAMFS names has to make it "
+            '(IMAGE_FSTYPES = "cpio.gz" and IMAGE_NAME_SUFFIX = "")'
+        ]
     if not most:
         return []
     size = pathlib.Path(path).stat().st_size

@@ -31,7 +31,7 @@ def is_verified(d) -> bool:
 
 def initramfs_file(d) -> str:
     """The initramfs in the deploy folder."""
-    return f"{d.getVar('OVERLAYROOT_INITRAMFS')}-{d.getVar('MACHINE')}.cpio.gz"
+    return f"{d.getVar('OVERLAYROOT_INITRAMFS')}{d.getVar('IMAGE_MACHINE_SUFFIX') or ''}.cpio.gz"
 
 
 def deployed(d) -> dict:

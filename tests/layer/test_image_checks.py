@@ -34,6 +34,7 @@ DEFAULTS = {
     "OVERLAYROOT_ENV_FILE": "image-board.overlayroot.env",
     "OVERLAYROOT_BOOT_ENV": "",
     "MACHINE": "board",
+    "IMAGE_MACHINE_SUFFIX": "-board",
     "DEPLOY_DIR_IMAGE": "/deploy",
     "SERIAL_CONSOLES": "115200;ttymxc1",
     "UBOOT_ENTRYPOINT": "0x10008000",
@@ -137,6 +138,8 @@ def test_boot_files() -> None:
         "image-board.overlayroot.env;overlayroot.env",
     ]
     assert layout.boot_files(store(OVERLAYROOT_BOOT="bundle")) == ""
+    # A distribution may name images without the machine.
+    assert layout.initramfs_file(store(IMAGE_MACHINE_SUFFIX="")) == "overlayroot-initramfs.cpio.gz"
 
 
 def test_environment_of_the_image() -> None:
@@ -218,11 +221,14 @@ def test_root_without_init(tmp_path: pathlib.Path) -> None:
     assert checks.rootfs(str(tmp_path), ROOTS) == []
 
 
-def test_initramfs_size(tmp_path: pathlib.Path) -> None:
+def test_initramfs(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "initramfs"
+    for most in ("", "2"):
+        (message,) = checks.initramfs(str(path), most)
+        assert message.startswith(f"{path} is missing: the recipe that OVERLAYROOT_INITRAMFS names")
     path.write_bytes(bytes(2049))
-    assert checks.initramfs_size(str(path), "") == checks.initramfs_size(str(path), "3") == []
-    (message,) = checks.initramfs_size(str(path), "2")
+    assert checks.initramfs(str(path), "") == checks.initramfs(str(path), "3") == []
+    (message,) = checks.initramfs(str(path), "2")
     assert "has 2049 bytes, more than INITRAMFS_MAXSIZE = 2 KiB" in message
 
 
