@@ -8,6 +8,11 @@ OVERLAYROOT_CARGO_PACKAGE = "overlayrootctl"
 
 require overlayroot.inc
 
+# Of the crates that are linked in, `similar` is under the Apache licence only; the others may be had under MIT's.
+# nooelint: oelint.vars.notneededspace: it parts the licences
+LICENSE .= " & Apache-2.0"
+LIC_FILES_CHKSUM += "file://${COMMON_LICENSE_DIR}/Apache-2.0;md5=89aea4e17d99a7cacdbeed46a0096b10"
+
 SRC_URI += "file://rust/overlayrootctl/files"
 
 inherit systemd update-rc.d

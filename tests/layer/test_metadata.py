@@ -15,6 +15,7 @@ import pytest
 LICENCES = {
     # oe-core's meta/files/common-licenses, the same on scarthgap and wrynose.
     "${COMMON_LICENSE_DIR}/MIT": "0835ade698e0bcf8506ecda2f7b4f302",
+    "${COMMON_LICENSE_DIR}/Apache-2.0": "89aea4e17d99a7cacdbeed46a0096b10",
 }
 CRATES = bitbake.TOP / "recipes-core/overlayroot/overlayroot-crates.inc"
 LOCK = bitbake.TOP / "rust/Cargo.lock"
@@ -98,6 +99,43 @@ def test_licence_checksums(path: pathlib.Path) -> None:
             assert md5 == LICENCES[name]
         else:
             assert md5 == hashlib.md5((path.parent / name).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def test_licences_of_what_is_linked_in() -> None:
+    """Crates that MIT does not cover are in the recipe's LICENSE, which the manifest of an image shows."""
+    tree = [
+        "cargo",
+        "tree",
+        "--quiet",
+        "--locked",
+        "--offline",
+        "--edges",
+        "normal,no-proc-macro",
+        "--prefix",
+        "none",
+    ]
+    for package in ("overlayroot-init", "overlayrootctl"):
+        command = [
+            *tree,
+            "--target",
+            "armv7-unknown-linux-gnueabihf",
+            "--package",
+            package,
+            "--format",
+            "{l}",
+        ]
+        try:
+            shown = subprocess.run(
+                command, cwd=bitbake.TOP / "rust", capture_output=True, text=True, check=True
+            )
+        except (FileNotFoundError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no cargo with the crates at hand: {error}; scripts/test rust fetches them")
+        others = {
+            line for line in shown.stdout.splitlines() if not re.search(r"\bMIT\b", line) or "AND" in line
+        }
+        (path,) = bitbake.TOP.glob(f"recipes-core/overlayroot/{package}_*.bb")
+        d = bitbake.recipe(path, bitbake.configuration(DISTRO_FEATURES="overlayroot"))
+        assert set(d.getVar("LICENSE").split(" & ")) == {"MIT", *others}
 
 
 @pytest.mark.parametrize("path", bitbake.files(), ids=lambda path: str(path.relative_to(bitbake.TOP)))
