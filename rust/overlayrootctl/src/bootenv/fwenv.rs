@@ -258,7 +258,6 @@ fn program(name: &'static str) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     /// Stand-ins for both tools, which keep variables as lines of a file and note each call. The real ones
     /// are run by the tests on the board.
@@ -285,12 +284,20 @@ case $1 in
 esac
 "#;
 
+    /// Makes a program, by another process: what a test beside this one starts would inherit our descriptor for
+    /// a moment, and nothing is executed that somebody has open for writing (ETXTBSY).
+    fn executable(path: &Path, text: &str) {
+        let script = r#"printf %s "$2" >"$1" && chmod 755 "$1""#;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, "sh"]).arg(path).arg(text);
+        assert!(command.status().unwrap().success());
+    }
+
     fn tools(help: &str, separator: &str, env: &str) -> (tempfile::TempDir, Tools) {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for (name, text) in [("fw_printenv", PRINT), ("fw_setenv", SET)] {
-            fs::write(path(name), text).unwrap();
-            fs::set_permissions(path(name), fs::Permissions::from_mode(0o755)).unwrap();
+            executable(&path(name), text);
         }
         for (name, text) in [
             ("help", help),
@@ -368,7 +375,7 @@ esac
             "exit; }",
             "echo '## Error: \"x\" not defined' >&2; exit 1; }",
         );
-        fs::write(folder.path().join("fw_printenv"), failing).unwrap();
+        executable(&folder.path().join("fw_printenv"), &failing);
         assert!(tools.read().unwrap().is_empty());
     }
 
