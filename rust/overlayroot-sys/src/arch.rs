@@ -155,8 +155,15 @@ mod tests {
 
     #[test]
     fn clock_runs_forward() {
+        // Beside another clock: nobody knows how long a busy machine sleeps.
+        let outside = std::time::Instant::now();
         let first = monotonic_clock();
         std::thread::sleep(std::time::Duration::from_millis(3));
-        assert!((3_000..3_000_000).contains(&(monotonic_clock() - first)));
+        let passed = monotonic_clock() - first;
+        let outside = outside.elapsed().as_micros() as u64;
+        assert!(
+            (3_000..=outside + 1).contains(&passed),
+            "{passed} of {outside}"
+        );
     }
 }
