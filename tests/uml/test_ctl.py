@@ -75,7 +75,7 @@ def test_init_script(board: Board) -> None:
 
 
 def test_status_check_of_a_degraded_board(board: Board) -> None:
-    script = f"ctl check status --check\n{SCRIPT}\necho '<<log'; dmesg | tail -n 3; echo '>>0'"
+    script = f"ctl check status --check\n{SCRIPT}\necho '<<log'; dmesg | grep overlayroot-check; echo '>>0'"
     found = board.run(script, initrd=board.rig.initramfs(modules=[]))
     assert found["script"][0] == 1 and "overlayroot-check: FAILED: OVERLAYROOT CRITICAL" in found["script"][1]
     assert "overlayroot-check: OVERLAYROOT CRITICAL" in found["log"][1]

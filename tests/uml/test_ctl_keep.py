@@ -280,9 +280,13 @@ def test_revert_without_room(board: Board) -> None:
     assert found["revert"][0] == 3 and "of the RAM layer" in found["revert"][1], found
 
 
+# Waits until what was started last sleeps, and has opened what it is to open.
+ASLEEP = 'until [ "$(busybox cat /proc/$!/cmdline)" = busyboxsleep1000 ]; do busybox usleep 10000; done'
+
+
 def test_edit(board: Board) -> None:
     found = board.run(
-        """
+        f"""
         echo nameserver 192.0.2.1 > /etc/resolv.conf
         ctl edit edit -- /bin/busybox sh -c '
             echo edited > /etc/edited; rm /etc/keep; echo $OVERLAYROOT_EDIT
@@ -290,7 +294,7 @@ def test_edit(board: Board) -> None:
         ctl code edit -- /bin/busybox sh -c 'exit 37'
         ctl killed edit -- /bin/busybox sh -c 'kill -9 $$'
         ctl absent edit -- /bin/nothing
-        ctl left edit -- /bin/busybox sh -c 'busybox sleep 1000 >> /etc/left & busybox sleep 1'
+        ctl left edit -- /bin/busybox sh -c 'busybox sleep 1000 >> /etc/left & {ASLEEP}'
         ctl status status --check
         ls /mnt/root-RO/tmp
         """
@@ -336,11 +340,13 @@ def test_edit_replaces_what_is_in_use(board: Board) -> None:
 def test_edit_is_locked(board: Board) -> None:
     found = board.run(
         """
-        overlayrootctl edit -- /bin/busybox sleep 3 &
-        sleep 1
+        overlayrootctl edit -- /bin/busybox sh -c '
+            > /run/begun; until [ -e /run/end ]; do busybox usleep 10000; done' &
+        until [ -e /run/begun ]; do usleep 10000; done
         echo x > /etc/x
         ctl commit commit /etc/x
         ctl edit edit -- /bin/true
+        > /run/end
         wait
         ctl later commit /etc/x
         """
@@ -353,9 +359,9 @@ def test_edit_is_locked(board: Board) -> None:
 def test_edit_that_cannot_be_ended(board: Board) -> None:
     """Somebody outside holds the real root: it is said loudly, and who."""
     found = board.run(
-        """
+        f"""
         ctl edit edit -- /bin/busybox sh -c '
-            busybox unshare -m busybox sh -c "exec 7>>/etc/held; exec busybox sleep 1000" & busybox sleep 2'
+            busybox unshare -m busybox sh -c "exec 7>>/etc/held; exec busybox sleep 1000" & {ASLEEP}'
         ctl status status --check
         """
     )

@@ -99,9 +99,9 @@ def test_killed(board: Board, victim: str) -> None:
     script = f"""
     echo x >/etc/x
     busybox setsid overlayrootctl edit -- /bin/busybox sh -c '
-        echo y >/etc/y; echo $$ >/run/child; exec busybox sleep 100' &
+        echo y >/etc/y; echo $$ >/run/child; exec busybox sleep 1000' &
     parent=$!
-    for n in $(seq 100); do [ -s /run/child ] && break; busybox usleep 100000; done
+    until [ -s /run/child ]; do busybox usleep 10000; done
     child=$(cat /run/child)
     echo "open $(cat /sys/block/ubda/ro)"
     case {victim} in
@@ -109,8 +109,8 @@ def test_killed(board: Board, victim: str) -> None:
         child) kill -9 $child ;;
         group) kill -9 -$parent ;;
     esac
-    for n in $(seq 100); do [ $(cat /sys/block/ubda/ro) = 1 ] && break; busybox usleep 100000; done
-    busybox usleep 300000
+    running() {{ pidof overlayrootctl || kill -0 $child || [ $(cat /sys/block/ubda/ro) = 0 ]; }}
+    for n in $(seq 1200); do running >/dev/null 2>&1 || break; busybox usleep 100000; done
     {LOOK}
     ctl left kill -0 $child
     ctl later overlayrootctl commit /etc/x
