@@ -116,7 +116,11 @@ def test_positive_control(
     assert old in campaign_system.INIT
     monkeypatch.setattr(campaign_system, "INIT", campaign_system.INIT.replace(old, new))
     bench, record = make(folder), Record(folder / "campaign.json", 1, {})
-    cut(bench, record, chain)
+    # Cuts that come before the damage find nothing: how long it takes is not the same each time.
+    for _ in range(20):
+        cut(bench, record, chain)
+        if record.failures:
+            break
     assert record.failures
     assert failure in record.failures[0]["failures"][0]
 
