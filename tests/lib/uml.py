@@ -370,7 +370,7 @@ class Machine:
         disks: Sequence[str | pathlib.Path],
         line: str,
         *,
-        timeout: float = 180,
+        timeout: float = 900,
         during: Callable[["Machine", str], None] | None = None,
         **options,
     ) -> Boot:
@@ -409,7 +409,7 @@ class Machine:
         mine.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
             link.bind(str(mine))
-            link.settimeout(10)
+            link.settimeout(120)
             data = command.encode() + b"\0"
             link.sendto(struct.pack("<III", 0xCAFEBABE, 2, len(data)) + data.ljust(512, b"\0"), str(path))
             error, _, length = struct.unpack_from("<III", answer := link.recv(4096))

@@ -56,7 +56,7 @@ def test_commit(rig: Rig, options: str) -> None:
     assert files[-1] == {name: new for name, (_, new) in FILES.items()}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 def test_positive_control(rig: Rig) -> None:
     """The same commit to a file system that asks for no flush: now the order matters, and damage is seen."""
     before, log, printed = record(rig, f"{CHANGE}\n{COMMIT}", ",barrier=0")

@@ -118,7 +118,7 @@ def test_root_from_configuration(rig: Rig) -> None:
     "none; `ofs-wait=` for slower ones",
 )
 def test_device_that_comes_late(rig: Rig) -> None:
-    """A uevent ends the wait: no polling, and not the whole deadline."""
+    """A uevent ends the wait, not the deadline: that is an hour, and the machine would be given up before."""
     late = rig.root()
     plugged = []
 
@@ -127,10 +127,9 @@ def test_device_that_comes_late(rig: Rig) -> None:
             plugged.append(machine.plug_in(f"config ubdb={late}"))
 
     before = uml.sha256(late)
-    boot = rig.boot("root=LABEL=ROOT rootwait", [], during=plug_in)
+    boot = rig.boot("root=LABEL=ROOT rootwait ofs-wait=3600", [], during=plug_in)
     assert plugged
     assert_protected(boot, "/dev/ubdb")
-    assert boot.seconds < 15
     assert uml.sha256(late) == before
 
 
