@@ -5,10 +5,13 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
-from labgrid_board import BoardStrategy, Status
+from emulator import Board
+from labgrid_board import PATIENCE, BoardStrategy, Status
+from uboot_environment import BadEnvironmentError
 
 # Workers of pytest-xdist have a board each; read before labgrid loads its environment.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -71,6 +74,25 @@ def card(board: BoardStrategy) -> Iterator[pathlib.Path]:
 def mtools(command: str, card: pathlib.Path, *arguments: str) -> None:
     """Runs an mtools command on the boot partition, which begins at 4 MiB."""
     subprocess.run([command, "-i", f"{card}@@4M", *arguments], check=True)
+
+
+def await_flash(board: BoardStrategy, wanted: dict[str, str] | None) -> None:
+    """Waits until the flash has an environment with these variables; None: until it has none that is whole.
+
+    The emulator writes its flash a moment after the guest thinks so; a real one does not.
+    """
+
+    def is_there(emulated: Board) -> bool:
+        try:
+            found = emulated.environment()
+        except BadEnvironmentError:
+            return wanted is None
+        return wanted is not None and wanted.items() <= found.items()
+
+    deadline = time.monotonic() + PATIENCE
+    while board.emulated and not is_there(board.emulated):
+        assert time.monotonic() < deadline, f"not in the flash: {wanted}"
+        time.sleep(0.1)
 
 
 def boot_without_environment(board: BoardStrategy) -> None:

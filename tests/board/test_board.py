@@ -8,7 +8,7 @@ used by the next where it can be, as a boot takes 40 s under emulation.
 import re
 
 import pytest
-from conftest import System, boot_without_environment, mtools
+from conftest import System, await_flash, boot_without_environment, mtools
 from labgrid_board import BoardStrategy, Status
 
 
@@ -111,6 +111,7 @@ def test_environment_is_changed_for_good(board: BoardStrategy, system: System) -
     board.transition(Status.uboot)
     board.uboot.run_check("setenv overlayfs no")
     board.uboot.run_check("saveenv")
+    await_flash(board, {"overlayfs": "no"})
     board.transition(Status.shell)
     assert_writable(system)
     system.settle()
@@ -172,12 +173,13 @@ def test_boundarys_u_boot_names_the_device_tree(board: BoardStrategy) -> None:
 def test_corrupt_environment_protects(board: BoardStrategy, system: System) -> None:
     board.transition(Status.uboot)
     # What a cut during saveenv may leave: half of the environment's flash erased.
-    # The emulator writes its flash a moment after the guest thinks so: hence the sleep.
-    for command in ("sf probe", "sf erase 0xC0000 0x1000", "sleep 1"):
+    for command in ("sf probe", "sf erase 0xC0000 0x1000"):
         board.uboot.run_check(command)
+    await_flash(board, None)
     board.cut_power()
     boot_without_environment(board)
     assert_protected(system, "20")
     board.transition(Status.uboot)
     board.default_environment()
     board.uboot.run_check("saveenv")
+    await_flash(board, {})

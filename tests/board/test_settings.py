@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import System, mtools
-from labgrid_board import BoardStrategy, Status
+from labgrid_board import PATIENCE, BoardStrategy, Status
 from test_board import assert_protected, assert_writable
 from writelog import writes
 
@@ -91,7 +91,7 @@ def test_layer_that_fills_is_watched_and_resized(board: BoardStrategy, system: S
 
 def wait_for(system: System, text: str) -> str:
     """The line of the kernel log with a text."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = system.run(f"dmesg | grep -F '{text}' || true")
         if found:

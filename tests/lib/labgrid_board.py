@@ -20,6 +20,9 @@ from labgrid.strategy import Strategy
 from labgrid.util import PtxExpect
 from pexpect import EOF, TIMEOUT
 
+# Seconds that the emulated board may take for anything: a boot takes 40 on a host with nothing else to do.
+PATIENCE = 900
+
 # The line with which the init ends its work (docs/boot-flow.md).
 VERDICT = re.compile(
     rb"overlayroot: (?:warning: |error: )?"
@@ -81,6 +84,15 @@ class SabreliteDriver(ConsoleExpectMixin, Driver, PowerProtocol, ConsoleProtocol
         self.off()
         self.on()
 
+    def expect(self, pattern, timeout: float = -1):
+        """As labgrid's own, with more patience: its drivers give a prompt a second or two.
+
+        With TIMEOUT among the patterns the time is no deadline, but how often they look.
+        """
+        if not (isinstance(pattern, list) and TIMEOUT in pattern):
+            timeout = max(timeout, PATIENCE)
+        return super().expect(pattern, timeout)
+
     def _read(self, size: int = 1, timeout: float = 10, max_size: int | None = None) -> bytes:
         if not self._process:
             raise EOF("the board is off")
@@ -122,7 +134,7 @@ class BoardStrategy(Strategy):
         "uboot": "UBootDriver",
         "shell": "ShellDriver",
     }
-    boot_timeout = attr.ib(default=900, validator=attr.validators.instance_of(int))
+    boot_timeout = attr.ib(default=PATIENCE, validator=attr.validators.instance_of(int))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
