@@ -50,8 +50,10 @@ QUIRKS = {
     "snd_soc_sgtl5000,snd_soc_fsl_ssi,snd_soc_fsl_asoc_card,snd_soc_imx_audmux,flexcan,imx_thermal,"
     "imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,ahci_imx,fec,pwm_imx27 "
     "systemd.watchdog_device=/dev/none "
-    # On a busy machine the console itself comes late.
-    "systemd.default_device_timeout_sec=900",
+    # On a busy machine the console itself comes late, and journald has taken 53 s to start. systemd gives a
+    # service 90, and three minutes between two signs of life.
+    "systemd.default_device_timeout_sec=900 systemd.default_timeout_start_sec=900 "
+    "systemd.service_watchdogs=no",
 }
 
 

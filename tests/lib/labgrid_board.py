@@ -214,7 +214,11 @@ class BoardStrategy(Strategy):
     def default_environment(self) -> None:
         """At U-Boot's prompt with no environment: what an emulator needs beside the compiled-in one."""
         for name, value in QUIRKS.items() if self.emulated else ():
-            self.uboot.run_check(f"setenv {name} '{value}'")
+            self.uboot.run_check(f"setenv {name}")
+            # In pieces: a line has at most 512 characters.
+            for start in range(0, len(value), 200):
+                piece = value[start : start + 200]
+                self.uboot.run_check(f'setenv {name} "${{{name}}}{piece}"')
 
     @step(result=True)
     def root_hash(self) -> str:
