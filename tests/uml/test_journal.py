@@ -48,6 +48,25 @@ def test_replay_once_then_no_write(rig: Rig, script: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@failure(
+    "settings",
+    "`rw` in `rootflags=`, in a protected boot",
+    "warning: rootflags= asks for rw, which a protected root is not: left out",
+    "ram",
+    "take it out",
+)
+def test_flags_do_not_make_it_writable(rig: Rig) -> None:
+    """The kernel would mount the file system writable, and only the mount of it read-only."""
+    disk = dirty(rig)
+    script = "grep ' - ext4 ' /proc/self/mountinfo; echo x > /etc/more; sync"
+    boot = rig.boot("root=/dev/ubda rootflags=noatime,rw", [disk], script=script)
+    assert_protected(boot)
+    assert boot.script.endswith(" - ext4 /dev/ubda ro")
+    # It was left clean: nothing but the replay has been written.
+    boot = rig.boot_unchanged("root=/dev/ubda", disk)
+    assert boot.report["root"]["state"] == "clean"
+
+
 @pytest.mark.parametrize("script", [WRITE, ORPHAN], ids=["journal", "orphan"])
 @failure(
     "filesystem",

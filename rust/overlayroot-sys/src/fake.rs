@@ -420,7 +420,8 @@ impl System for Fake {
                 disk.writes.push("replay".to_owned());
                 disk.dirty = false;
             }
-            if !mount.flags.read_only {
+            // Of the file system's options, rw wins over the flag of the mount.
+            if !mount.flags.read_only || mount.data.split(',').any(|option| option == "rw") {
                 disk.writes.push("mounted writable".to_owned());
             }
             disk.tree.clone()

@@ -130,7 +130,8 @@ pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, Plan
                 let fstype = root.fstype.unwrap_or_default().to_owned();
                 return Err(PlanError::NeverWritable(fstype));
             }
-            let ways = ways(root, settings, facts, &[""], &[false], settings.read_only);
+            let access = (settings.read_only, &*settings.flags);
+            let ways = ways(root, settings, facts, &[""], &[false], access);
             plan.steps.push(Step::MountRoot {
                 target: NEW_ROOT,
                 ways,
@@ -322,7 +323,24 @@ fn protected_ways(
         }
         (State::Clean | State::Unknown, _) => (&[""], &[true]),
     };
-    Ok(ways(root, settings, facts, options, locks, true))
+    let flags = protected_flags(&settings.flags);
+    if flags != settings.flags {
+        plan.warnings
+            .push("rootflags= asks for rw, which a protected root is not: left out".to_owned());
+    }
+    Ok(ways(root, settings, facts, options, locks, (true, &flags)))
+}
+
+/// Mount options without `rw`: the kernel takes them after the flags of the mount, and would make the file system
+/// behind a read-only mount writable (`vfs_parse_sb_flag()` in `fs/fs_context.c`; it looks at names only).
+fn protected_flags(flags: &str) -> String {
+    let mut kept = String::new();
+    for option in flags.split(',') {
+        if option != "rw" && !option.starts_with("rw=") {
+            kept = join(&kept, option);
+        }
+    }
+    kept
 }
 
 /// Mount options that leave a dirty journal alone.
@@ -341,14 +359,14 @@ fn ways(
     facts: &Facts,
     options: &[&str],
     locks: &[bool],
-    read_only: bool,
+    (read_only, flags): (bool, &str),
 ) -> Vec<RootMount> {
     let fstypes = fstypes(root, settings, facts);
     // Wrong rootflags must not stop the board: the last ways go without.
-    let flags: &[&str] = if settings.flags.is_empty() {
+    let flags: &[&str] = if flags.is_empty() {
         &[""]
     } else {
-        &[&settings.flags, ""]
+        &[flags, ""]
     };
     let mut ways = Vec::new();
     for &lock in locks {
@@ -453,6 +471,31 @@ mod tests {
         assert!(root_ways(&plan)[0].lock_device && root_ways(&plan)[0].read_only);
         assert!(plan.to_string().contains("set /dev/mmcblk0p2 read-write"));
         assert!(plan.warnings.is_empty());
+    }
+
+    /// The kernel takes the file system's options after its own flags: `rw` among them makes a read-only mount
+    /// one of a file system that is writable (`vfs_parse_sb_flag()` in fs/fs_context.c).
+    #[test]
+    fn flags_do_not_make_a_protected_root_writable() {
+        for (flags, left) in [
+            ("rw", ""),
+            ("noatime,rw", "noatime"),
+            ("rw=1,noatime,rw,rwx", "noatime,rwx"),
+        ] {
+            let settings = settings(&format!("rootflags={flags}"));
+            for (mode, state) in [
+                (Mode::Ram, State::Dirty("x")),
+                (Mode::Ram, State::Clean),
+                (Mode::ReadOnly, State::Dirty("x")),
+            ] {
+                let plan = plan(mode, &settings, &ext4(state)).unwrap();
+                assert_eq!(root_ways(&plan)[0].options, left);
+                assert!(plan.warnings.iter().any(|w| w.contains("rootflags=")));
+            }
+            let plan = plan(Mode::Writable, &settings, &ext4(State::Clean)).unwrap();
+            assert_eq!(root_ways(&plan)[0].options, flags);
+            assert!(plan.warnings.is_empty());
+        }
     }
 
     #[test]
