@@ -224,6 +224,30 @@ def test_mnt_cannot_be_used(rig: Rig, kind: str) -> None:
 
 @failure(
     "system",
+    "`/mnt/root-RO` or `/mnt/root-RW` is a link to `/`",
+    "warning: cannot move … to …, continuing: EBUSY",
+    "ram",
+    "make it a directory; that layer is mounted and cannot be reached, the report is in the other one, or in "
+    "`/run/overlayroot`",
+)
+@pytest.mark.parametrize("name", ["root-RO", "root-RW"])
+def test_mount_point_that_is_the_root_itself(rig: Rig, name: str) -> None:
+    """The real root would be mounted over the layers, and whoever remounts `/` would write to it."""
+
+    def change(folder: pathlib.Path) -> None:
+        (folder / "mnt" / name).symlink_to("/")
+
+    script = "mount -o remount,rw /; echo x > /etc/new; sync; grep ' - ext4 ' /proc/self/mountinfo"
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=change), script=script)
+    assert boot.report["reached"] == "ram" and boot.mounts["/"][1] == "overlay"
+    # Seen only where the other one is the link.
+    assert [line.split(" - ")[1] for line in boot.script.splitlines()] == (
+        [] if name == "root-RO" else ["ext4 /dev/ubda ro"]
+    )
+
+
+@failure(
+    "system",
     "no `/mnt`, also on a format that cannot be written",
     "",
     "ram",

@@ -18,7 +18,8 @@ const MAX_LINKS: usize = 40;
 pub enum Missing {
     /// An error, `ENOENT`.
     Fail,
-    /// Make a directory.
+    /// Make a directory. What is asked for is a mount point: the root itself is none, as what is mounted there
+    /// would take its place.
     MakeDir,
     /// The last component may be missing; one before it is an error.
     LastMayBe,
@@ -58,6 +59,9 @@ pub fn resolve(sys: &mut dyn System, root: &str, path: &str, missing: Missing) -
             Err(Errno::ENOENT) if missing == Missing::LastMayBe && todo.is_empty() => {}
             Err(error) => return Err(error),
         }
+    }
+    if done.is_empty() && missing == Missing::MakeDir {
+        return Err(Errno::EBUSY);
     }
     Ok(join(root, &done))
 }
@@ -136,6 +140,11 @@ mod tests {
         assert_eq!(
             fake.stat("/newroot/mnt/root-RO").unwrap().kind,
             Kind::Directory
+        );
+        fake.link("/newroot/top", "/etc/..");
+        assert_eq!(
+            resolve(&mut fake, "/newroot", "/top", Missing::MakeDir),
+            Err(Errno::EBUSY)
         );
     }
 }

@@ -127,6 +127,26 @@ fn overlay_module_comes_from_the_lower() {
     assert_eq!(boot(&mut fake).reached, "ram");
 }
 
+/// What is moved onto the new root would be the root of the system.
+#[test]
+fn a_mount_point_that_is_the_root_itself_takes_nothing() {
+    for (link, target) in [
+        ("/mnt/root-RO", "/"),
+        ("/mnt/root-RO", "../mnt/.."),
+        ("/mnt/root-RW", "/"),
+        ("/dev", "."),
+    ] {
+        let mut fake = Fake::board("root=/dev/mmcblk0p2");
+        fake.root()
+            .tree
+            .insert(link.into(), Node::Link(target.into()));
+        let report = boot(&mut fake);
+        assert_eq!((report.reached, report.protected), ("ram", true));
+        assert_eq!(fake.mounted_at("/newroot").unwrap().fstype, "overlay");
+        assert_eq!(fake.started.as_deref(), Some("/sbin/init"));
+    }
+}
+
 #[test]
 fn no_overlay_means_plain_read_only_and_locked() {
     let mut fake = Fake::board("root=/dev/mmcblk0p2");
