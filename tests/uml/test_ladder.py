@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What happens when something is missing: down the ladder, never silently, never to a shell."""
 
+import os
 import pathlib
 
 import pytest
@@ -49,6 +50,26 @@ def test_overlay_from_the_root_itself(rig: Rig) -> None:
     disk = rig.root(change=with_overlay)
     boot = rig.boot_unchanged("root=/dev/ubda", disk, initrd=rig.initramfs(modules=[]))
     assert_protected(boot)
+
+
+@failure(
+    "kernel",
+    "the overlay module of the root is no file: a pipe, say",
+    "warning: cannot load overlay from /mnt/root-RO/lib/modules/…, continuing: EINVAL",
+    "read-only",
+    "install the kernel's modules again",
+)
+def test_overlay_module_that_is_a_pipe(rig: Rig) -> None:
+    """Opening it would wait for ever."""
+
+    def change(folder: pathlib.Path) -> None:
+        with_overlay(folder)
+        (module,) = folder.glob("lib/modules/*/kernel/fs/overlayfs/overlay.ko")
+        module.unlink()
+        os.mkfifo(module)
+
+    boot = rig.boot_unchanged("root=/dev/ubda", rig.root(change=change), initrd=rig.initramfs(modules=[]))
+    assert_degraded(boot)
 
 
 @failure(

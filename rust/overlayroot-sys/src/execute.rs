@@ -284,16 +284,22 @@ impl Execution<'_> {
         let mut result = Err(Errno::ENOENT);
         for suffix in ["", ".xz", ".zst", ".gz"] {
             let path = format!("/lib/modules/{release}/kernel/fs/overlayfs/overlay.ko{suffix}");
-            match resolve(self.sys, lower, &path, Missing::Fail) {
-                Ok(path) => match self.sys.load_module(&path, "") {
-                    Ok(()) | Err(Errno::EEXIST) => return Ok(()),
-                    Err(error) => result = Err(error),
-                },
+            match self.load_file(lower, &path) {
+                Ok(()) | Err(Errno::EEXIST) => return Ok(()),
                 Err(Errno::ENOENT) => {}
                 Err(error) => result = Err(error),
             }
         }
         result
+    }
+
+    fn load_file(&mut self, lower: &str, path: &str) -> Result<()> {
+        let path = resolve(self.sys, lower, path, Missing::Fail)?;
+        match self.sys.stat(&path)?.kind {
+            Kind::File => self.sys.load_module(&path, ""),
+            // Opening a pipe would hang.
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     fn mount_overlay(&mut self, target: &str, lower: &str, ram: &str) -> Result<()> {

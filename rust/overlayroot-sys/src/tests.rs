@@ -127,6 +127,24 @@ fn overlay_module_comes_from_the_lower() {
     assert_eq!(boot(&mut fake).reached, "ram");
 }
 
+/// Opening a pipe waits for somebody at its other end, for ever.
+#[test]
+fn an_overlay_module_that_is_no_file_is_not_opened() {
+    let mut fake = Fake::board("root=/dev/mmcblk0p2");
+    fake.filesystems.retain(|f| f != "overlay");
+    fake.module = Some("overlay".into());
+    let folder = "/lib/modules/3.10.53/kernel/fs/overlayfs";
+    let tree = &mut fake.root().tree;
+    for (at, _) in folder.match_indices('/').skip(1) {
+        tree.insert(folder[..at].into(), Node::Dir);
+    }
+    tree.insert(folder.into(), Node::Dir);
+    tree.insert([folder, "/overlay.ko"].concat(), Node::Char);
+    let report = boot(&mut fake);
+    assert_eq!(report.reached, "read-only");
+    assert!(!fake.calls.iter().any(|call| call.starts_with("load /mnt")));
+}
+
 /// What is moved onto the new root would be the root of the system.
 #[test]
 fn a_mount_point_that_is_the_root_itself_takes_nothing() {
