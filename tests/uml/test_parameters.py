@@ -111,6 +111,17 @@ def test_bad_value_is_reported_and_protects(rig: Rig, bad: str) -> None:
     assert any(f"warning: {name}" in line for line in boot.lines)
 
 
+def test_a_message_may_be_long(rig: Rig) -> None:
+    """The kernel log refuses lines of more than some 1000 bytes: they come in parts, no byte is missing."""
+    value = "".join(f"{number}-" for number in range(500))
+    boot = rig.boot_unchanged(f"root=/dev/ubda overlayfs={value}", script="echo fine")
+    assert_protected(boot)
+    at = next(at for at, line in enumerate(boot.lines) if line.startswith("warning: overlayfs=0-1-2-"))
+    text = "".join(boot.lines[at : at + 3])
+    assert f"overlayfs={value} (command line) cannot be used" in text
+    assert "".join(boot.report["warnings"]) in text
+
+
 @pytest.mark.parametrize(
     ("line", "writable"),
     [

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 //! Logger for the `log` facade: the kernel log, and the console where `quiet` hides the kernel log.
 
-use alloc::string::String;
-use core::fmt::Write as _;
+use alloc::format;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use log::{Level, Log, Metadata, Record};
 use rustix::fs::OFlags;
 
 use crate::linux::open;
+
+/// Bytes of a line that the kernel takes with what is put around it: a longer one it refuses as a whole
+/// (`devkmsg_write()` in `kernel/printk/printk.c`: more than 976 bytes, 1024 since Linux 6.5).
+const LONGEST: usize = 900;
 
 /// The kernel log, once [`start`](KmsgLog::start) was called; nothing before.
 pub struct KmsgLog {
@@ -46,18 +49,33 @@ impl Log for KmsgLog {
             Level::Info => ("<5>", ""),
             _ => ("<7>", ""),
         };
-        let mut line = String::from(priority);
-        // Writing to a String cannot fail.
-        let _ = writeln!(line, "overlayroot: {word}{}", record.args());
-        write_to("/dev/kmsg", &line);
         // An error is shown by the kernel even when it is quiet.
-        if self.quiet.load(Ordering::Relaxed) && matches!(record.level(), Level::Warn | Level::Info)
-        {
-            write_to("/dev/console", line.get(3..).unwrap_or_default());
+        let quiet = self.quiet.load(Ordering::Relaxed)
+            && matches!(record.level(), Level::Warn | Level::Info);
+        let text = format!("{word}{}", record.args());
+        let mut rest = &*text;
+        while !rest.is_empty() {
+            let (part, more) = split(rest);
+            rest = more;
+            let line = format!("{priority}overlayroot: {part}\n");
+            write_to("/dev/kmsg", &line);
+            if quiet {
+                write_to("/dev/console", line.get(3..).unwrap_or_default());
+            }
         }
     }
 
     fn flush(&self) {}
+}
+
+/// As much as a line of the kernel log takes, and the rest.
+fn split(text: &str) -> (&str, &str) {
+    let mut at = LONGEST.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let (part, more) = (text.get(..at), text.get(at..));
+    (part.unwrap_or_default(), more.unwrap_or_default())
 }
 
 /// Opened for each line: the device moves into the new root in between.
@@ -73,4 +91,18 @@ fn write_to(path: &str, line: &str) {
 #[inline(never)]
 pub fn note(level: Level, line: &str) {
     log::log!(level, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        assert_eq!(split("short"), ("short", ""));
+        let text = format!("{}\u{20ac}x", "z".repeat(LONGEST - 1));
+        assert_eq!(split(&text), (&*"z".repeat(LONGEST - 1), "\u{20ac}x"));
+        let text = "z".repeat(LONGEST);
+        assert_eq!(split(&text), (&*text, ""));
+    }
 }
