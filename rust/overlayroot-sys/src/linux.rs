@@ -345,8 +345,9 @@ impl System for Linux {
                     Err(_) => break,
                 }
             }
-            if block {
-                return Ok(true);
+            // What is always ready must not outlast the wait.
+            if block || left == 0 {
+                return Ok(block);
             }
         }
     }
@@ -482,5 +483,25 @@ fn free(dir: &OwnedFd, depth: u32) {
             AtFlags::empty()
         };
         let _ = unlinkat(dir, name, flags); // a mount point is busy: it stays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// A socket with a lasting error, or devices that do not leave off, say.
+    #[test]
+    fn a_wait_ends_though_there_is_always_something_to_look_at() {
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Always ready, and no socket.
+            let mut linux = Linux::without_arguments();
+            linux.uevents = Some(open("/dev/null", OFlags::RDONLY).unwrap());
+            ended.send(linux.wait(50)).unwrap();
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(6)), Ok(Ok(false)));
     }
 }
