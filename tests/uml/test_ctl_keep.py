@@ -311,6 +311,27 @@ def test_edit(board: Board) -> None:
     assert second == {} and "edited" in board.boot.script and "keep: No such file" in board.boot.script
 
 
+@pytest.mark.parametrize(
+    ("trick", "code"),
+    [
+        ("busybox mount -t tmpfs none /", 0),
+        ("busybox mount -t tmpfs none / && busybox mount -o remount,ro /", 0),
+        ("busybox mount -o remount,bind,ro /", 0),
+        ("busybox umount -l /", 4),
+    ],
+)
+def test_edit_looks_at_the_real_root_and_not_at_what_covers_it(board: Board, trick: str, code: int) -> None:
+    found = board.run(
+        f"""
+        ctl edit edit -- /bin/busybox sh -c 'echo edited > /etc/edited; {trick}'
+        ctl status status --check
+        """
+    )
+    assert found["edit"][0] == code, found
+    assert ("STILL WRITABLE" in found["edit"][1]) == (code == 4)
+    assert found["status"][0] == (0 if code == 0 else 1), found
+
+
 def test_edit_replaces_what_is_in_use(board: Board) -> None:
     """As an update does: the program that everything here runs, and a file that is open."""
     found = board.run(

@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
+use overlayroot::mountinfo::{self, Mount};
 use rustix::fs::{FlockOperation, Mode, OFlags, CWD};
 use rustix::io::Errno;
 use rustix::mount::{mount_remount, MountFlags};
@@ -30,7 +31,7 @@ use crate::keep::area::Area;
 use crate::keep::in_use::{self, SecondNames};
 use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
-use crate::live::{Layers, Live};
+use crate::live::{self, Layers};
 use crate::shown::Show;
 
 /// How often, and after which pauses, read-only is tried again while somebody holds the file system.
@@ -77,11 +78,12 @@ pub fn with_writable_lower(
 ) -> Result<Ended> {
     let _lock = Lock::take(layers, job.purpose)?;
     unshare_mounts(layers)?;
+    let top = Top::open(layers)?;
     let blocked = block_signals()?;
     let locked = devicelock::is_locked(layers);
     let guardian = Guardian::post(|| {
         end_companions(0);
-        let again = read_only_again(layers);
+        let again = top.read_only_again(layers);
         if locked {
             devicelock::lock_again(layers);
         }
@@ -90,7 +92,7 @@ pub fn with_writable_lower(
             Err(holders) => log::error!("killed, and the real root is WRITABLE: {holders:?}"),
         }
     })?;
-    if let Err(error) = open(layers, locked) {
+    if let Err(error) = open(&top, layers, locked) {
         guardian.dismiss();
         return Err(error);
     }
@@ -103,7 +105,7 @@ pub fn with_writable_lower(
     if let Some(in_use) = in_use {
         in_use.take_back();
     }
-    let again = read_only_again(layers);
+    let again = top.read_only_again(layers);
     if locked {
         devicelock::lock_again(layers);
     }
@@ -142,11 +144,11 @@ pub fn with_writable_lower(
 }
 
 /// Makes the real root writable; as it was when that fails.
-fn open(layers: &Layers, locked: bool) -> Result<()> {
+fn open(top: &Top, layers: &Layers, locked: bool) -> Result<()> {
     if locked {
         devicelock::unlock(layers)?;
     }
-    remount(layers, false).map_err(|error| {
+    top.remount(layers, false).map_err(|error| {
         if locked {
             devicelock::lock_again(layers);
         }
@@ -243,58 +245,71 @@ impl Lock {
     }
 }
 
-/// Remounts the file system. Options of this mount do not matter: nobody else sees it.
-fn remount(layers: &Layers, read_only: bool) -> Result<()> {
-    let mut flags = match read_only {
-        true => MountFlags::RDONLY,
-        false => MountFlags::empty(),
-    };
-    // These belong to the file system, and a remount without them would turn them off.
-    for (name, flag) in [
-        ("sync", MountFlags::SYNCHRONOUS),
-        ("lazytime", MountFlags::LAZYTIME),
-    ] {
-        if layers.lower.super_options.split(',').any(|o| o == name) {
-            flags |= flag;
-        }
-    }
-    let operation = match read_only {
-        true => "make read-only",
-        false => "make writable",
-    };
-    mount_remount(layers.lower_path(), flags, "")
-        .map_err(Error::system(operation, &layers.lower.source))
-}
+/// The top of the real root, open: its path may lead to what the work has mounted over it.
+struct Top(File);
 
-/// Back to read-only, and a look whether it is; otherwise who holds it.
-fn read_only_again(layers: &Layers) -> std::result::Result<(), Vec<String>> {
-    if let Ok(dir) = File::open(layers.lower_path()) {
-        if let Err(error) = rustix::fs::syncfs(dir.as_fd()) {
-            log::error!("cannot sync {}: {error}", layers.lower.source);
-        }
+impl Top {
+    fn open(layers: &Layers) -> Result<Top> {
+        let path = layers.lower_path();
+        let file = File::open(path).map_err(Error::system("open", path.shown()))?;
+        Ok(Top(file))
     }
-    for attempt in 0..TRIES {
-        match remount(layers, true) {
-            Ok(()) => break,
-            Err(error) if attempt + 1 == TRIES => log::debug!("{error}"),
-            Err(_) => {
-                // Names that nobody uses any more may still be cached, with deleted files behind them.
-                let _ = std::fs::write("/proc/sys/vm/drop_caches", "2"); // the next try shows it
-                std::thread::sleep(PAUSE);
+
+    /// Remounts the file system. Options of this mount do not matter: nobody else sees it.
+    fn remount(&self, layers: &Layers, read_only: bool) -> Result<()> {
+        let mut flags = match read_only {
+            true => MountFlags::RDONLY,
+            false => MountFlags::empty(),
+        };
+        // These belong to the file system, and a remount without them would turn them off.
+        for (name, flag) in [
+            ("sync", MountFlags::SYNCHRONOUS),
+            ("lazytime", MountFlags::LAZYTIME),
+        ] {
+            if layers.lower.super_options.split(',').any(|o| o == name) {
+                flags |= flag;
             }
         }
+        let operation = match read_only {
+            true => "make read-only",
+            false => "make writable",
+        };
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        mount_remount(path, flags, "").map_err(Error::system(operation, &layers.lower.source))
     }
-    let is_read_only = |live: &Live| {
-        let layers = live.layers.as_ref();
-        layers.is_some_and(|l| l.lower.is_file_system_read_only())
-    };
-    match Live::look() {
-        Ok(live) if is_read_only(&live) => Ok(()),
-        _ => {
-            let device = std::fs::metadata(layers.lower_path()).map(|m| m.dev());
-            Err(device.map(holders::writers).unwrap_or_default())
+
+    /// Back to read-only, and a look whether it is; otherwise who holds it.
+    fn read_only_again(&self, layers: &Layers) -> std::result::Result<(), Vec<String>> {
+        if let Err(error) = rustix::fs::syncfs(self.0.as_fd()) {
+            log::error!("cannot sync {}: {error}", layers.lower.source);
         }
+        for attempt in 0..TRIES {
+            match self.remount(layers, true) {
+                Ok(()) => break,
+                Err(error) if attempt + 1 == TRIES => log::debug!("{error}"),
+                Err(_) => {
+                    // Names that nobody uses any more may still be cached, with deleted files behind them.
+                    let _ = std::fs::write("/proc/sys/vm/drop_caches", "2"); // the next try shows it
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        let table = live::table().unwrap_or_default();
+        if is_file_system_read_only(&table, &layers.lower) {
+            return Ok(());
+        }
+        let device = self.0.metadata().map(|m| m.dev());
+        Err(device.map(holders::writers).unwrap_or_default())
     }
+}
+
+/// Whether a file system refuses writes, by all of its mounts in a table, wherever they are. What is not
+/// mounted there cannot be known.
+fn is_file_system_read_only(table: &str, of: &Mount) -> bool {
+    let mounts = mountinfo::parse(table);
+    let number = |mount: &Mount| (mount.major, mount.minor);
+    let mut there = mounts.iter().filter(|m| number(m) == number(of)).peekable();
+    there.peek().is_some() && there.all(Mount::is_file_system_read_only)
 }
 
 fn handled() -> SigSet {
@@ -421,5 +436,24 @@ impl Ended {
         for name in &self.left_behind {
             log::warn!("{name} was left behind with the real root open, and was ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_covers_the_real_root_says_nothing_about_it() {
+        let table = "21 1 0:20 / / rw - overlay overlay rw\n\
+                     22 21 179:2 / /mnt/root-RO ro - ext4 /dev/a rw\n\
+                     23 22 0:30 / /mnt/root-RO ro - tmpfs none ro\n";
+        let lower = &mountinfo::parse(table)[1];
+        assert!(!is_file_system_read_only(table, lower));
+        assert!(is_file_system_read_only(
+            &table.replace("/a rw", "/a ro"),
+            lower
+        ));
+        assert!(!is_file_system_read_only("", lower));
     }
 }
