@@ -135,12 +135,13 @@ impl View {
     }
 
     /// Whether the upper layer can hold this attribute. (tmpfs takes `user.` attributes from Linux 6.6 on,
-    /// and access control lists where the kernel was built with them.)
+    /// and access control lists where the kernel was built with them.) What cannot be tried, as no inode is left,
+    /// counts as lost: so the real root keeps it.
     pub fn holds(&self, name: &OsStr, value: &[u8]) -> bool {
-        !matches!(self.try_attribute(name, value), Err(Errno::OPNOTSUPP))
+        self.try_attribute(name, value).unwrap_or(false)
     }
 
-    fn try_attribute(&self, name: &OsStr, value: &[u8]) -> std::result::Result<(), Errno> {
+    fn try_attribute(&self, name: &OsStr, value: &[u8]) -> std::result::Result<bool, Errno> {
         // Beside the upper, where overlayfs does not look. O_TMPFILE is as old as Linux 3.11.
         let path = self
             .ram
@@ -149,7 +150,8 @@ impl View {
         let file = rustix::fs::openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::RUSR)?;
         let result = rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty());
         let _ = rustix::fs::unlinkat(CWD, &path, rustix::fs::AtFlags::empty()); // in RAM, empty
-        result
+        let lost = [Errno::OPNOTSUPP, Errno::NOSPC, Errno::NOMEM];
+        Ok(result.map_or_else(|error| !lost.contains(&error), |()| true))
     }
 
     /// Whether the layers themselves are at this path or below.
@@ -166,6 +168,15 @@ pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_tried_is_not_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, none) = (folder.path(), folder.path().join("none"));
+        let (name, value) = (OsStr::new("user.overlayroot"), b"x");
+        assert!(!View::of(here, here, here, &none).holds(name, value));
+        assert!(View::of(here, here, here, here).holds(name, value));
+    }
 
     #[test]
     fn layers_that_are_hidden_are_refused() {
