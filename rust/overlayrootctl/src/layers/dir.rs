@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Directories by descriptor. No name is ever followed through a symbolic link, so that nothing done to a
-//! tree can leave it (`openat2` would say that in one call; kernels before 5.6 lack it).
+//! tree can leave it: with `openat2`, or component by component on kernels before 5.6, which lack it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, CWD};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, CWD};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -98,7 +98,25 @@ impl Dir {
 
     /// Opens what is below, one component after the other; `None` when one of them is missing or no
     /// directory. `..` is refused.
+    ///
+    /// The kernel walks by itself where it can (`openat2`, Linux 5.6).
     pub fn walk(&self, path: &Path) -> io::Result<Option<Dir>> {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        let is_up = |part| part == Component::ParentDir;
+        if below.as_os_str().is_empty() || below.components().any(is_up) {
+            return self.walk_by_hand(path);
+        }
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(&self.0, below, OPEN_DIR, Mode::empty(), how) {
+            Ok(dir) => Ok(Some(Dir(dir))),
+            // It is not there, or a filter of system calls does not let it pass; or something was renamed meanwhile.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => self.walk_by_hand(path),
+            Err(error) if is_absent(&error.into()) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn walk_by_hand(&self, path: &Path) -> io::Result<Option<Dir>> {
         let mut here = self.again()?;
         for part in path.components() {
             match part {
@@ -327,10 +345,23 @@ mod tests {
         symlink("/etc", folder.path().join("a/out")).unwrap();
         symlink("/etc/passwd", folder.path().join("a/file")).unwrap();
         let top = Dir::open(folder.path()).unwrap();
-        assert!(top.walk(Path::new("/a/b")).unwrap().is_some());
-        assert!(top.walk(Path::new("a/out")).unwrap().is_none());
-        assert!(top.walk(Path::new("a/none/x")).unwrap().is_none());
-        assert!(top.walk(Path::new("a/../..")).is_err());
+        symlink("b", folder.path().join("a/in")).unwrap();
+        // The kernel's way and ours.
+        for walk in [Dir::walk, Dir::walk_by_hand] {
+            let walk = |path: &str| walk(&top, Path::new(path));
+            for path in ["/a/b", "a/b/", "a//./b"] {
+                let there = walk(path).unwrap().unwrap().own_stat().unwrap();
+                let wanted = fs::metadata(folder.path().join("a/b")).unwrap();
+                assert_eq!(there.id.1, std::os::unix::fs::MetadataExt::ino(&wanted));
+            }
+            for path in ["a/out", "a/in", "a/in/x", "a/none/x", "a/file", "a/file/x"] {
+                assert!(walk(path).unwrap().is_none(), "{path}");
+            }
+            for path in ["a/../..", "..", "/..", "a/b/../b"] {
+                assert!(walk(path).is_err(), "{path}");
+            }
+            assert_eq!(walk("/").unwrap().unwrap().names().unwrap(), ["a"]);
+        }
         let a = top.dir(OsStr::new("a")).unwrap();
         assert!(a.file(OsStr::new("file")).is_err());
         assert_eq!(a.link(OsStr::new("file")).unwrap(), "/etc/passwd");
@@ -339,7 +370,7 @@ mod tests {
             Kind::Symlink
         );
         assert_eq!(a.stat(OsStr::new("none")).unwrap(), None);
-        assert_eq!(a.names().unwrap(), ["b", "file", "out"]);
+        assert_eq!(a.names().unwrap(), ["b", "file", "in", "out"]);
         assert!(a.xattrs(OsStr::new("file")).is_ok());
         let held = a.hold(OsStr::new("file")).unwrap();
         assert_eq!(held.stat().unwrap().kind, Kind::Symlink);
