@@ -145,8 +145,11 @@ impl BootPartition {
         let read = || -> io::Result<Vec<u8>> {
             let entry = Dir::open(&self.folder)?.hold(OsStr::new(name))?;
             let mut bytes = Vec::new();
-            entry.file()?.take(LARGEST).read_to_end(&mut bytes)?;
-            Ok(bytes)
+            entry.file()?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+            match bytes.len() as u64 > LARGEST {
+                true => Err(Errno::FBIG.into()),
+                false => Ok(bytes),
+            }
         };
         match read() {
             Ok(bytes) => Ok(Some(bytes)),
@@ -156,9 +159,15 @@ impl BootPartition {
     }
 
     /// What the boot script imports over the environment, in its order: file and what it does.
-    pub fn imported(&self) -> Vec<(&'static str, Import)> {
-        let file = |name| Some((name, uenv::parse(&self.read(name).ok()??)));
-        IMPORTED.into_iter().filter_map(file).collect()
+    /// One that cannot be read may say anything.
+    pub fn imported(&self) -> Result<Vec<(&'static str, Import)>> {
+        let mut found = Vec::new();
+        for name in IMPORTED {
+            if let Some(text) = self.read(name)? {
+                found.push((name, uenv::parse(&text)));
+            }
+        }
+        Ok(found)
     }
 
     /// Whether the boot script has a word in it; `None` when there is no boot script.
@@ -324,7 +333,8 @@ mod tests {
         for name in [UENV, "uEnv.new"] {
             std::os::unix::fs::symlink(&victim, at(name)).unwrap();
         }
-        assert!(boot.read(UENV).is_err() && boot.imported().is_empty());
+        // U-Boot may read what the link leads to: it is not known what that says.
+        assert!(boot.read(UENV).is_err() && boot.imported().is_err());
         boot.replace(UENV, b"overlayfs=yes\n").unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"overlayfs=no\n");
         assert_eq!(boot.read(UENV).unwrap().unwrap(), b"overlayfs=yes\n");
@@ -332,6 +342,19 @@ mod tests {
         let mode = rustix::fs::Mode::RUSR;
         rustix::fs::mknodat(CWD, at("boot.scr"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert!(boot.read("boot.scr").is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_not_read_to_its_end_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(UENV);
+        fs::write(&path, "overlayfs=no\n").unwrap();
+        let boot = BootPartition::find(Some(folder.path().into())).unwrap();
+        let large = File::options().write(true).open(&path).unwrap();
+        large.set_len(LARGEST + 1).unwrap();
+        assert!(boot.read(UENV).is_err());
+        large.set_len(LARGEST).unwrap();
+        assert_eq!(boot.read(UENV).unwrap().unwrap().len() as u64, LARGEST);
     }
 
     #[test]
@@ -354,7 +377,7 @@ mod tests {
         fs::write(folder.path().join("overlayroot.env"), "# x\nofs_root=a\n").unwrap();
         assert_eq!(boot.script_has("overlayfs_once"), Some(true));
         assert_eq!(boot.script_has("never"), Some(false));
-        let imported = boot.imported();
+        let imported = boot.imported().unwrap();
         assert_eq!(imported.len(), 2);
         assert_eq!(imported[1].1["overlayfs"].as_deref(), Some("no"));
     }

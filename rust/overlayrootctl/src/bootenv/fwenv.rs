@@ -174,7 +174,7 @@ impl Store for Tools {
         let mut own = self.read()?;
         apply(changes, &mut own);
         let mut effective = own.clone();
-        for (_, file) in self.stronger() {
+        for (_, file) in self.stronger()? {
             import(&file, &mut effective);
         }
         Ok(View {
@@ -194,11 +194,10 @@ impl Store for Tools {
         }
     }
 
-    fn stronger(&self) -> Vec<(&'static str, Import)> {
+    fn stronger(&self) -> Result<Vec<(&'static str, Import)>> {
         self.boot
             .as_ref()
-            .map(BootPartition::imported)
-            .unwrap_or_default()
+            .map_or(Ok(Vec::new()), BootPartition::imported)
     }
 }
 

@@ -57,7 +57,7 @@ pub trait Store {
     /// Refuses where U-Boot cannot use up a request for one writable boot that is written here.
     fn takes_requests(&self) -> Result<()>;
     /// Files of the boot partition that win over this store, the strongest last, and what they do.
-    fn stronger(&self) -> Vec<(&'static str, Import)>;
+    fn stronger(&self) -> Result<Vec<(&'static str, Import)>>;
 }
 
 /// Where to look; the defaults fit a running board.
@@ -198,7 +198,7 @@ fn in_the_way(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Res
     if wanted(&next_boot("", &view)) {
         return Ok(None);
     }
-    let stronger = store.stronger();
+    let stronger = store.stronger()?;
     let is_in_the_way = |name: &str| {
         let mut without = view.clone();
         without.effective.remove(name);
@@ -289,9 +289,9 @@ mod tests {
         fn takes_requests(&self) -> Result<()> {
             Ok(())
         }
-        fn stronger(&self) -> Vec<(&'static str, Import)> {
+        fn stronger(&self) -> Result<Vec<(&'static str, Import)>> {
             let set = |(n, v): (&String, &String)| (n.clone(), Some(v.clone()));
-            vec![("uEnv.txt", self.stronger.iter().map(set).collect())]
+            Ok(vec![("uEnv.txt", self.stronger.iter().map(set).collect())])
         }
     }
 

@@ -49,7 +49,7 @@ impl Store for File {
         let file = parse(&edit(&self.text()?, changes));
         let (mut own, mut effective) = (Variables::new(), Variables::new());
         import(&file, &mut own);
-        let others = self.boot.imported();
+        let others = self.boot.imported()?;
         for (_, other) in others.iter().filter(|(name, _)| *name != UENV) {
             import(other, &mut effective);
         }
@@ -70,8 +70,8 @@ impl Store for File {
         ))
     }
 
-    fn stronger(&self) -> Vec<(&'static str, Import)> {
-        Vec::new()
+    fn stronger(&self) -> Result<Vec<(&'static str, Import)>> {
+        Ok(Vec::new())
     }
 }
 
