@@ -268,6 +268,47 @@ def test_a_boot_partition_on_another_disk(rig: Rig, ctl_disk: pathlib.Path) -> N
         assert f"({place})" in done["store"] and done["next_boot"]["overlayfs"] == value, (name, text)
 
 
+def test_one_at_a_time_on_the_boot_partition(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """What one run mounts is not unmounted by another one, under a third that writes."""
+    card = rig.folder / "card.img"
+    campaign_system.card_of(card, ctl_disk)
+    look = "while [ ! -e /done ]; do overlayrootctl status --json >/dev/null 2>>/said; done"
+    script = f"""
+        {look} & {look} &
+        for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+            for word in enable disable; do
+                overlayrootctl $word --store file >/dev/null 2>>/said || echo "failed $word"
+            done
+        done
+        touch /done; wait
+        cat /said
+        grep /run/overlayrootctl/boot /proc/mounts
+        ls -A /run/overlayrootctl/boot
+        mkdir /b; mount -t vfat -o ro /dev/ubda1 /b; grep overlayfs /b/uEnv.txt
+    """
+    found = boot_with_stick(rig, script, card, stick(rig), root="/dev/ubda2")
+    assert found == {}
+    assert rig.machine.last.script.splitlines() == ["overlayfs=no"]
+
+
+def test_a_first_partition_that_is_something_else(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """Data, mounted for writing: there is no boot partition, and U-Boot's environment is all that counts."""
+    table = "label: dos\nstart=2048, size=16384, type=83\nstart=18432, type=83\n"
+    card = uml.partitioned(rig.folder / "card.img", table, 2, ctl_disk)
+    script = f"""{ctlboard.RUN}
+        mke2fs -q /dev/ubda1 2>/dev/null || busybox mke2fs /dev/ubda1 >/dev/null
+        mkdir /d; mount -t ext4 /dev/ubda1 /d; touch /d/x
+        ctl file disable --store file
+        mount -t tmpfs none /d
+        ctl covered disable --store file
+    """
+    found = ctlboard.outputs(rig.boot("root=/dev/ubda2", [card], script=script).script)
+    assert found["file"][0] == 3 and "/dev/ubda1 holds none of overlayroot.cpio.gz" in found["file"][1], found
+    assert (
+        found["covered"][0] == 1 and "cannot mount /dev/ubda1: Device or resource busy" in found["covered"][1]
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "target"),
     [

@@ -5,12 +5,17 @@ use std::ffi::{CStr, OsStr};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use overlayroot::mountinfo::{self, Mount};
-use rustix::fs::{openat, renameat_with, syncfs, Mode, OFlags, RenameFlags, CWD};
+use rustix::fs::{
+    flock, makedev, openat, renameat_with, syncfs, FlockOperation, Mode, OFlags, RenameFlags, CWD,
+};
 use rustix::io::Errno;
 use rustix::mount::{mount, mount_remount, unmount, MountFlags, UnmountFlags};
+use rustix::process::geteuid;
 
 use super::bootdisk::{is_named, is_seen, Disks};
 use super::uenv::{self, Import, UENV};
@@ -32,6 +37,11 @@ const LARGEST: u64 = 16 << 20;
 const FSTAB: &str = "/etc/fstab";
 /// Where it is mounted when it is not mounted already.
 const OURS: &str = "/run/overlayrootctl/boot";
+/// Who has it locked mounts there, or writes.
+const LOCK: &str = "/run/overlayrootctl/lock";
+/// How often, and after which pauses, a lock that somebody holds is tried again: 20 seconds.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(100);
 const FLAGS: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -43,6 +53,8 @@ pub struct BootPartition {
     mounted: Option<PathBuf>,
     /// Whether it was mounted without its journal, which a reader must not replay.
     journal_left: bool,
+    /// Held for as long as it is mounted: another one would mount it and unmount it here, too.
+    turn: Option<Turn>,
 }
 
 impl BootPartition {
@@ -67,6 +79,7 @@ impl BootPartition {
                 folder: real,
                 mounted: None,
                 journal_left: false,
+                turn: None,
             });
         }
         let table = live::table()?;
@@ -76,12 +89,16 @@ impl BootPartition {
         let disks = Disks::of(&root.unwrap_or_default(), sysfs);
         let fstab = fstab();
         let marked = |is_it: &dyn Fn(&Mount) -> bool| {
-            let mut here = mounts.iter().filter(|m| m.target != "/");
+            // What another one of us has mounted is gone in a moment.
+            let mut here = mounts
+                .iter()
+                .filter(|m| m.target != "/" && m.target != OURS);
             let found = here.find(|m| is_it(m) && is_seen(m) && holds(m.target.as_ref(), &MARKS));
             found.map(|m| BootPartition {
                 folder: PathBuf::from(&m.target),
                 mounted: None,
                 journal_left: false,
+                turn: None,
             })
         };
         let on_disk = match marked(&|mount| Disks::of(mount, sysfs).share(&disks)) {
@@ -113,22 +130,46 @@ impl BootPartition {
             .first_partition()
             .map_err(|e| nothing(e.to_string()))?;
         fs::create_dir_all(OURS).map_err(Error::system("make", OURS))?;
+        let turn = Turn::take()?;
+        let mounts = mountinfo::parse(&live::table()?);
+        if mountinfo::at(&mounts, OURS).is_some() {
+            // One that was killed has left it, writable perhaps.
+            unmount(OURS, UnmountFlags::NOFOLLOW).map_err(Error::system("unmount", OURS))?;
+        }
         let vfat = mount_read_only(&device, "vfat", c_str(b"\0"));
         let ext4 = || mount_read_only(&device, "ext4", c_str(b"noload\0"));
         let (mounted, journal_left) = match vfat {
-            Ok(()) | Err(Errno::BUSY) => (true, false),
-            Err(_) => (ext4().is_ok(), true),
+            Ok(()) => (Ok(()), false),
+            Err(Errno::BUSY | Errno::PERM) => (vfat, false),
+            Err(_) => (ext4(), true),
         };
-        if !mounted {
-            return Err(nothing(format!(
-                "{} is neither vfat nor ext4, or this is not root",
-                device.shown()
-            )));
+        match mounted {
+            Ok(()) => {}
+            // Where it is mounted already there was no mark.
+            Err(Errno::BUSY) if is_mounted(&device, &mounts) => {
+                return Err(nothing(format!(
+                    "{} holds none of {}",
+                    device.shown(),
+                    MARKS.join(", ")
+                )))
+            }
+            // It is there, and not known what it says.
+            Err(error @ (Errno::BUSY | Errno::PERM)) => {
+                return Err(Error::system("mount", device.shown())(error)
+                    .with_remedy("run this as root; or unmount it where it is mounted already"))
+            }
+            Err(_) => {
+                return Err(nothing(format!(
+                    "{} is neither vfat nor ext4",
+                    device.shown()
+                )))
+            }
         }
         let boot = BootPartition {
             folder: OURS.into(),
             mounted: Some(device),
             journal_left,
+            turn: Some(turn),
         };
         if !holds(&boot.folder, &MARKS) {
             return Err(nothing(format!(
@@ -178,6 +219,17 @@ impl BootPartition {
                 .windows(word.len())
                 .any(|window| window == word.as_bytes()),
         )
+    }
+
+    /// Makes of a file what `edit` makes of its content, as [`BootPartition::replace`] does; nobody else does so
+    /// meanwhile.
+    pub fn update(&self, name: &str, edit: &dyn Fn(&[u8]) -> Vec<u8>) -> Result<()> {
+        let _turn = match (&self.turn, geteuid().is_root()) {
+            (None, true) => Some(Turn::take()?),
+            _ => None, // it is held; or this is a test, and the folder nobody else's
+        };
+        let old = self.read(name)?.unwrap_or_default();
+        self.replace(name, &edit(&old))
     }
 
     /// Replaces a file so that a cut leaves the old one or the new one: written beside it, on the medium
@@ -236,9 +288,45 @@ impl BootPartition {
     }
 }
 
+/// One at a time. Root's, so that nobody else can hold it.
+struct Turn(#[allow(dead_code)] File); // held until it is dropped
+
+impl Turn {
+    fn take() -> Result<Turn> {
+        fs::create_dir_all(OURS).map_err(Error::system("make", OURS))?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options
+            .open(LOCK)
+            .map_err(Error::system("open", LOCK.shown()))?;
+        for _ in 0..TRIES {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Turn(file)),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(Error::system("lock", LOCK.shown())(error)),
+            }
+        }
+        Err(Error::refused(
+            "another overlayrootctl is at the boot partition",
+            "wait until it is done, or end it",
+        ))
+    }
+}
+
 /// Mounts a boot partition where nobody looks for it.
 fn mount_read_only(device: &Path, fstype: &str, options: &CStr) -> rustix::io::Result<()> {
     mount(device, OURS, fstype, FLAGS | MountFlags::RDONLY, options)
+}
+
+/// Whether a device is mounted where it can be looked at.
+fn is_mounted(device: &Path, mounts: &[Mount]) -> bool {
+    let number = fs::metadata(device).map(|device| device.rdev());
+    let is_it = |mount: &Mount| {
+        number
+            .as_ref()
+            .is_ok_and(|n| *n == makedev(mount.major, mount.minor))
+    };
+    mounts.iter().any(|mount| is_it(mount) && is_seen(mount))
 }
 
 /// A constant for the kernel, with its zero byte.
@@ -291,8 +379,15 @@ impl fmt::Display for BootPartition {
 impl Drop for BootPartition {
     fn drop(&mut self) {
         if self.mounted.is_some() {
-            // Still mounted read-only at worst; the next run takes it from there.
-            if let Err(error) = unmount(&self.folder, UnmountFlags::NOFOLLOW) {
+            let result = match unmount(&self.folder, UnmountFlags::NOFOLLOW) {
+                // Somebody looks into it.
+                Err(Errno::BUSY) => {
+                    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+                    unmount(&self.folder, flags)
+                }
+                other => other,
+            };
+            if let Err(error) = result {
                 log::warn!("cannot unmount {}: {error}", self.folder.shown());
             }
         }

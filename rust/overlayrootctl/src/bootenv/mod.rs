@@ -136,8 +136,8 @@ fn beside(folder: Option<PathBuf>) -> Result<Option<BootPartition>> {
     let named = folder.is_some();
     match BootPartition::find(folder) {
         Ok(boot) => Ok(Some(boot)),
-        Err(error) if named || matches!(error, Error::Refused { .. }) => Err(error),
-        Err(_) => Ok(None),
+        Err(Error::Missing { .. }) if !named => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

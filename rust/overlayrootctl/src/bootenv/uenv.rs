@@ -42,7 +42,7 @@ impl Store for File {
     }
 
     fn write(&self, changes: &[Change]) -> Result<()> {
-        self.boot.replace(UENV, &edit(&self.text()?, changes))
+        self.boot.update(UENV, &|text| edit(text, changes))
     }
 
     fn view(&self, changes: &[Change]) -> Result<View> {
