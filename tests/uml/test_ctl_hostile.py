@@ -291,6 +291,28 @@ def test_one_at_a_time_on_the_boot_partition(rig: Rig, ctl_disk: pathlib.Path) -
     assert rig.machine.last.script.splitlines() == ["overlayfs=no"]
 
 
+def test_a_signal_does_not_leave_the_boot_partition_writable(rig: Rig, ctl_disk: pathlib.Path) -> None:
+    """It waits until the file is replaced, as with Ctrl-C at whatever moment."""
+    card = rig.folder / "card.img"
+    campaign_system.card_of(card, ctl_disk)
+    script = """
+        mkdir /boot; mount -t vfat -o ro /dev/ubda1 /boot
+        i=0; word=enable
+        while [ $i -lt 60 ]; do
+            overlayrootctl $word --store file >/dev/null 2>&1 &
+            usleep $((i * 2000)); kill -TERM $!; wait $!
+            echo "ended $? writable $(grep -c ' /boot vfat rw' /proc/mounts)"
+            if [ $word = enable ]; then word=disable; else word=enable; fi
+            i=$((i + 1))
+        done
+    """
+    found = boot_with_stick(rig, script, card, stick(rig), root="/dev/ubda2")
+    assert found == {}
+    ends = [line for line in rig.machine.last.script.splitlines() if line.startswith("ended")]
+    # Killed before it began and as it was done, or not at all.
+    assert len(ends) == 60 and {"ended 143 writable 0", "ended 0 writable 0"} == set(ends), ends
+
+
 def test_a_first_partition_that_is_something_else(rig: Rig, ctl_disk: pathlib.Path) -> None:
     """Data, mounted for writing: there is no boot partition, and U-Boot's environment is all that counts."""
     table = "label: dos\nstart=2048, size=16384, type=83\nstart=18432, type=83\n"

@@ -25,6 +25,7 @@ pub mod privilege;
 pub mod ramlayer;
 pub mod remount;
 pub mod shown;
+mod signals;
 pub mod text;
 pub mod usage;
 pub mod verdict;

@@ -24,6 +24,7 @@ use crate::layers::dir::Dir;
 use crate::live::{self, Live};
 use crate::remount::mount_flags;
 use crate::shown::Show;
+use crate::signals::held_back;
 
 /// Files by one of which a boot partition of ours is known.
 const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
@@ -229,7 +230,8 @@ impl BootPartition {
             _ => None, // it is held; or this is a test, and the folder nobody else's
         };
         let old = self.read(name)?.unwrap_or_default();
-        self.replace(name, &edit(&old))
+        // It has to become read-only again.
+        held_back(|| self.replace(name, &edit(&old)))
     }
 
     /// Replaces a file so that a cut leaves the old one or the new one: written beside it, on the medium
