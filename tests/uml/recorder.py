@@ -45,6 +45,17 @@ class Counters:
     flushes: int
 
 
+def counters(boot: uml.Boot) -> dict[str, Counters]:
+    """What lines `stat DEVICE NUMBER...` of the script say, by device."""
+    found = {}
+    for line in boot.script.splitlines():
+        if line.startswith("stat "):
+            _, device, *numbers = line.split()
+            n = [int(number) for number in numbers]
+            found[device] = Counters(n[4], n[6], n[11], n[15])
+    return found
+
+
 @dataclasses.dataclass
 class Record:
     """What a boot did to its root device."""
@@ -66,13 +77,7 @@ class Record:
     @property
     def counters(self) -> dict[str, Counters]:
         """By device."""
-        found = {}
-        for line in self.boot.script.splitlines():
-            if line.startswith("stat "):
-                _, device, *numbers = line.split()
-                n = [int(number) for number in numbers]
-                found[device] = Counters(n[4], n[6], n[11], n[15])
-        return found
+        return counters(self.boot)
 
     @property
     def figures(self) -> str:

@@ -7,6 +7,7 @@ The recorders are those of recorder.py. The figures are in docs/zero-writes.md.
 import pathlib
 import shutil
 
+import campaign_system
 import pytest
 import recorder
 import uml
@@ -121,6 +122,37 @@ def test_positive_control(rig: Rig, loaded) -> None:
     counted = found.counters["dm-0"]
     assert counted.writes > 100
     assert counted.sectors * 512 > 1 << 20
+
+
+@pytest.mark.parametrize("line", ["", "overlayfs=no"], ids=["protected", "control"])
+def test_whole_card(rig: Rig, loaded, line: str) -> None:
+    """Boot and root share a card, and the boot partition is mounted: the card as a whole gets no request."""
+    card = rig.folder / "card.img"
+    campaign_system.card_of(card, loaded())
+    before = uml.sha256(card)
+    count = "for d in ubda ubda/ubda1 ubda/ubda2; do echo stat $(basename $d) $(cat /sys/block/$d/stat); done"
+    script = f"""mkdir -p /boot; mount -t vfat -o ro /dev/ubda1 /boot && cat /boot/* >/dev/null
+    {LOAD}
+    {count}"""
+    modules = ["fat", "vfat", "nls_cp437", "nls_iso8859-1", "nls_ascii", "overlay"]
+    boot = rig.boot(
+        f"root=/dev/ubda2 ofs-size=24M {line}",
+        [card],
+        rig.initramfs(modules=modules),
+        script=script,
+        memory=160,
+    )
+    counted = recorder.counters(boot)
+    print(counted)
+    assert set(counted) == {"ubda", "ubda1", "ubda2"}
+    assert {"ok", "storm 126976", "loaded"} <= set(boot.script.splitlines())
+    if line:
+        assert counted["ubda"].writes > 100 and counted["ubda1"].writes == 0
+        assert uml.sha256(card) != before
+    else:
+        assert_protected(boot, "/dev/ubda2")
+        assert all(found == recorder.Counters(0, 0, 0, 0) for found in counted.values())
+        assert uml.sha256(card) == before
 
 
 @pytest.fixture
