@@ -124,6 +124,14 @@ fn check_plan(mode: Mode, settings: &Settings, facts: &Facts) {
         return;
     }
     assert!(ways.iter().all(|way| way.read_only));
+    // generic_parse_monolithic() and vfs_parse_sb_flag() of the kernel's fs/fs_context.c.
+    let names = |options: &str| {
+        let name = |option: &str| option.split('=').next().map(str::to_owned);
+        options.split(',').filter_map(name).collect::<Vec<_>>()
+    };
+    assert!(ways
+        .iter()
+        .all(|way| !names(&way.options).contains(&"rw".to_owned())));
     let formats_cannot = root.media_read_only || root.state == State::ReadOnlyFormat;
     let replays = matches!(root.state, State::Dirty(_)) && settings.dirty == DirtyPolicy::Replay;
     assert!(ways[0].lock_device || formats_cannot || replays);
