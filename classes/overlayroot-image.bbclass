@@ -108,7 +108,8 @@ overlayroot_rootfs() {
     install -d ${IMAGE_ROOTFS}/mnt/root-RO ${IMAGE_ROOTFS}/mnt/root-RW
     if [ -n "${OVERLAYROOT_DATA_SIZE}" ]; then
         install -d ${IMAGE_ROOTFS}${OVERLAYROOT_DATA_MOUNT}
-        echo "LABEL=ofs-data ${OVERLAYROOT_DATA_MOUNT} ext4 noatime 0 2" >>${IMAGE_ROOTFS}${sysconfdir}/fstab
+        # nofail: the board boots also when nothing can repair the partition.
+        echo "LABEL=ofs-data ${OVERLAYROOT_DATA_MOUNT} ext4 noatime,nofail 0 2" >>${IMAGE_ROOTFS}${sysconfdir}/fstab
     fi
     if [ -n "${OVERLAYROOT_FW_ENV_CONFIG}" ]; then
         printf '%b\n' "${OVERLAYROOT_FW_ENV_CONFIG}" >${IMAGE_ROOTFS}${sysconfdir}/fw_env.config

@@ -41,7 +41,7 @@ OVERLAYROOT_BOOT_SIZE ??= "64"
 OVERLAYROOT_BOOT_SIZE[doc] = "Size of the boot partition, MiB."
 
 OVERLAYROOT_DATA_SIZE ??= ""
-OVERLAYROOT_DATA_SIZE[doc] = "Size of a third partition for what is to be kept, MiB: ext4, mounted writable. Empty: none. What is on it is not protected."
+OVERLAYROOT_DATA_SIZE[doc] = "Size of a third partition for what is to be kept, MiB: ext4, mounted writable. Empty: none. What is on it is not protected. The board boots without it, too (`nofail`): [who needs it](integrate.md#the-data-partition) has to say so."
 
 OVERLAYROOT_DATA_MOUNT ??= "/data"
 OVERLAYROOT_DATA_MOUNT[doc] = "Where the data partition is mounted."

@@ -186,7 +186,7 @@ ROOTS = {"PARTUUID=0badcafe-02", "/dev/root", "LABEL=rootfs"}
         "PARTUUID=0badcafe-02 /mnt/x ext4 ro,noatime 0 0",
         "# LABEL=rootfs /mnt/x ext4 defaults 0 0",
         "tmpfs /run tmpfs mode=0755 0 0",
-        "LABEL=ofs-data /data ext4 noatime 0 2",
+        "LABEL=ofs-data /data ext4 noatime,nofail 0 2",
     ],
 )
 def test_fstab_in_order(line: str) -> None:

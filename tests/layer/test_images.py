@@ -166,6 +166,17 @@ def test_data_partition() -> None:
     assert line.endswith("--fixed-size 256")
 
 
+def test_a_broken_data_partition_does_not_end_the_boot(tmp_path: pathlib.Path) -> None:
+    d = minimal(OVERLAYROOT_DATA_SIZE="256", WORKDIR=str(tmp_path), PATH=os.environ["PATH"])
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    bb.build.exec_func("overlayroot_rootfs", d)
+    assert (tmp_path / "rootfs/data").is_dir()
+    (entry,) = (tmp_path / "rootfs/etc/fstab").read_text().splitlines()
+    device, where, kind, options, _, check = entry.split()
+    assert (device, where, kind, check) == ("LABEL=ofs-data", "/data", "ext4", "2")
+    assert set(options.split(",")) == {"noatime", "nofail"}
+
+
 @pytest.mark.parametrize("where", ["card", "card-spl"])
 def test_boot_loader_on_the_card(where: str) -> None:
     d = minimal(OVERLAYROOT_UBOOT=where)
