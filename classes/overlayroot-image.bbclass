@@ -77,6 +77,10 @@ WKS_FILE_DEPENDS:remove = "${@'u-boot-script-boundary' if d.getVar('OVERLAYROOT_
 OVERLAYROOT_WIC_DEPENDS = "${@overlayroot.layout.wic_depends(d)}"
 OVERLAYROOT_WIC_DEPENDS[doc] = "Tasks that have to be done before wic; derived."
 do_image_wic[depends] += "${OVERLAYROOT_WIC_DEPENDS}"
+# Where wic makes no card, who makes one finds all in the deploy folder.
+OVERLAYROOT_BOOT_DEPENDS = "${@overlayroot.layout.boot_depends(d)}"
+OVERLAYROOT_BOOT_DEPENDS[doc] = "Tasks that have to be done before the image is complete; derived."
+do_image_complete[depends] += "${OVERLAYROOT_BOOT_DEPENDS}"
 
 # overlayroot.env: what the boot script has to know of this image.
 python do_overlayroot_env() {
@@ -94,7 +98,7 @@ do_overlayroot_env[sstate-inputdirs] = "${OVERLAYROOT_ENV_DIR}"
 do_overlayroot_env[sstate-outputdirs] = "${DEPLOY_DIR_IMAGE}"
 do_overlayroot_env[stamp-extra-info] = "${MACHINE_ARCH}"
 SSTATETASKS += "do_overlayroot_env"
-addtask overlayroot_env before do_image_wic
+addtask overlayroot_env before do_image_wic do_image_complete
 
 python do_overlayroot_env_setscene () {
     sstate_setscene(d)
@@ -159,6 +163,7 @@ overlayroot_finish_wic() {
 }
 do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py:True"
 do_image_wic[prefuncs] += "overlayroot_check_initramfs"
+do_image_complete[prefuncs] += "overlayroot_check_initramfs"
 python overlayroot_check_initramfs() {
     import os
 

@@ -66,6 +66,13 @@ def wic_options(d) -> str:
     return " ".join(options)
 
 
+def boot_depends(d) -> str:
+    """Tasks that have to be done for the files of the boot partition, whoever puts them there."""
+    if not by_script(d):
+        return ""
+    return f"overlayroot-boot-script:do_deploy {d.getVar('OVERLAYROOT_INITRAMFS')}:do_image_complete"
+
+
 def wic_depends(d) -> str:
     """Tasks that have to be done before wic."""
     tasks = [
@@ -76,14 +83,9 @@ def wic_depends(d) -> str:
     tools = {"ext4": "e2fsprogs-native", "squashfs": "squashfs-tools-native", "erofs": "erofs-utils-native"}
     kinds = {d.getVar("OVERLAYROOT_ROOTFS")} | ({"ext4"} if d.getVar("OVERLAYROOT_DATA_SIZE") else set())
     tasks += [f"{tools[kind]}:do_populate_sysroot" for kind in sorted(kinds) if kind in tools]
-    if by_script(d):
-        tasks += [
-            "overlayroot-boot-script:do_deploy",
-            f"{d.getVar('OVERLAYROOT_INITRAMFS')}:do_image_complete",
-        ]
     if d.getVar("OVERLAYROOT_UBOOT") != "spi-nor":
         tasks.append("virtual/bootloader:do_deploy")
-    return " ".join(tasks)
+    return " ".join([*tasks, boot_depends(d)])
 
 
 # Newer features that the kernels of vendor BSPs do not know.

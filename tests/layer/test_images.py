@@ -202,6 +202,24 @@ def test_checks_are_wired_up() -> None:
     assert d.getVar("OVERLAYROOT_KERNEL_CONFIG").rpartition("/")[2] in deployed
 
 
+def test_what_boots_is_built_and_checked_without_a_card_too(
+    tmp_path: pathlib.Path, errors: list[str]
+) -> None:
+    d = minimal(OVERLAYROOT_IMAGE_FSTYPES="", DEPLOY_DIR_IMAGE=str(tmp_path), WORKDIR=str(tmp_path / "work"))
+    assert d.getVar("IMAGE_FSTYPES").split() == ["tar"]
+    depends = d.getVarFlag("do_image_complete", "depends").split()
+    assert depends == ["overlayroot-boot-script:do_deploy", "overlayroot-initramfs:do_image_complete"]
+    assert "do_overlayroot_env" in d.getVarFlag("do_image_complete", "deps", False)
+    (check,) = d.getVarFlag("do_image_complete", "prefuncs").split()
+    with pytest.raises(bb.BBHandledException):
+        bb.build.exec_func(check, d)
+    assert "overlayroot-initramfs-nitrogen6x.cpio.gz is missing" in errors.pop()
+    (tmp_path / "overlayroot-initramfs-nitrogen6x.cpio.gz").write_bytes(b"x")
+    bb.build.exec_func(check, d)
+    bundle = {"INITRAMFS_IMAGE_BUNDLE": "1", "INITRAMFS_IMAGE": "overlayroot-initramfs"}
+    assert not minimal(**bundle).getVarFlag("do_image_complete", "depends").split()
+
+
 def test_kernel_of_an_image_is_checked(tmp_path: pathlib.Path, errors: list[str]) -> None:
     config = tmp_path / "overlayroot-kernel-nitrogen6x.config"
 

@@ -8,8 +8,12 @@ do_image_wic() {
 do_image_qa() {
     :
 }
+do_image_complete() {
+    :
+}
 addtask image_wic
 addtask image_qa
+addtask image_complete before do_build
 IMAGE_CMD:wic = "wic create"
 IMAGE_CLASSES ??= ""
 inherit_defer ${IMAGE_CLASSES}
