@@ -32,7 +32,7 @@ OVERLAYROOT_ROOTFS ??= "ext4"
 OVERLAYROOT_ROOTFS[doc] = "File system of the root partition: `ext4`, `squashfs` or `erofs`. The last two can never be written, not even with `overlayfs=no`. Set it where the kernel recipe sees it too: not in an image recipe."
 
 OVERLAYROOT_UBOOT ??= "${@overlayroot.layout.uboot_place(d)}"
-OVERLAYROOT_UBOOT[doc] = "Where U-Boot is: `spi-nor` (not on the card), `card` (`UBOOT_BINARY` at 1 KiB) or `card-spl` (`SPL_BINARY` at 1 KiB, U-Boot at 69 KiB). Default: as the machine's own layout has it."
+OVERLAYROOT_UBOOT[doc] = "Where U-Boot is: `spi-nor` (not on the card), `card` (`UBOOT_BINARY` at 1 KiB) or `card-spl` (`SPL_BINARY` at 1 KiB, U-Boot at 69 KiB). Default: as the name of the machine's own layout says; where that brings a boot loader under another name, you have to say it."
 
 OVERLAYROOT_UBOOT_FILE ??= "${UBOOT_BINARY}"
 OVERLAYROOT_UBOOT_FILE[doc] = "U-Boot's file in the deploy folder, for the layouts that carry it."

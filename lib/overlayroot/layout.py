@@ -5,6 +5,7 @@
 """
 
 import pathlib
+import re
 
 INITRAMFS = "overlayroot.cpio.gz"
 ENVIRONMENT = "overlayroot.env"
@@ -22,6 +23,22 @@ def uboot_place(d) -> str:
     if "uboot" not in layout:
         return "spi-nor"
     return "card-spl" if "spl" in layout else "card"
+
+
+def machine_layout(d) -> pathlib.Path | None:
+    """File of the machine's own layout, where wic would find it."""
+    for name in (d.getVar("OVERLAYROOT_MACHINE_WKS") or "").split():
+        for folder in (d.getVar("WKS_SEARCH_PATH") or "").split(":"):
+            path = pathlib.Path(folder, name)
+            if path.is_file():
+                return path
+    return None
+
+
+def raw_copies(text: str) -> list:
+    """Files that a layout copies to the card as they are, as boot loaders are."""
+    lines = [line for line in text.splitlines() if re.match(r"\s*part\b.*--source[ =]rawcopy\b", line)]
+    return [match[1] for line in lines if (match := re.search(r"\bfile=([^\s\",]+)", line))]
 
 
 def is_verified(d) -> bool:

@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from . import layout
+
 PREFIX = "OVERLAYROOT_"
 
 # Variables with a fixed set of values, beside those of settings.py.
@@ -66,6 +68,11 @@ def disk_signature(d) -> str:
     return signature(*(d.getVar(name) or "" for name in ("DISTRO", "MACHINE", "PN")))
 
 
+def makes_card(d) -> bool:
+    """Whether wic lays out a card."""
+    return any(name.split(".")[0] == "wic" for name in (d.getVar("IMAGE_FSTYPES") or "").split())
+
+
 def not_sealed(d) -> list:
     """Messages when an image is to be sealed and cannot be, or would not be."""
     if d.getVar("OVERLAYROOT_VERITY") != "1":
@@ -77,7 +84,7 @@ def not_sealed(d) -> list:
             "bitbake-layers add-layer ../meta-openembedded/meta-oe"
         )
     types = (d.getVar("IMAGE_FSTYPES") or "").split()
-    if not any(name.split(".")[0] == "wic" or "ofsverity" in name.split(".") for name in types):
+    if not makes_card(d) and not any("ofsverity" in name.split(".") for name in types):
         kind = d.getVar("OVERLAYROOT_ROOTFS")
         messages.append(
             f'OVERLAYROOT_VERITY = "1" would seal nothing, with IMAGE_FSTYPES = "{" ".join(types)}": '
@@ -99,14 +106,34 @@ def not_bundled(d) -> list:
         )
     kernel, machine = d.getVar("KERNEL_IMAGETYPE") or "", d.getVar("MACHINE")
     sources = [entry.partition(";")[0] for entry in (d.getVar("IMAGE_BOOT_FILES") or "").split()]
-    card = any(name.split(".")[0] == "wic" for name in (d.getVar("IMAGE_FSTYPES") or "").split())
-    if card and kernel in sources and not any(name.startswith(f"{kernel}-initramfs") for name in sources):
+    if (
+        makes_card(d)
+        and kernel in sources
+        and not any(name.startswith(f"{kernel}-initramfs") for name in sources)
+    ):
         messages.append(
             f'OVERLAYROOT_BOOT = "bundle", and IMAGE_BOOT_FILES has {kernel}, which is the kernel without '
             f'the initramfs: IMAGE_BOOT_FILES:remove = "{kernel}" and '
             f'IMAGE_BOOT_FILES:append = " {kernel}-initramfs-{machine}.bin;{kernel}"'
         )
     return messages
+
+
+def no_loader(d) -> list:
+    """Messages when the machine's own layout brings a boot loader, and ours is not known to."""
+    # Who says where U-Boot is, or has a layout of one's own, knows.
+    ours = d.getVar("OVERLAYROOT_WKS_FILE") == "overlayroot-spi-nor.wks.in"
+    if not ours or "uboot_place" not in d.getVar("OVERLAYROOT_UBOOT", False):
+        return []
+    path = layout.machine_layout(d)
+    copies = layout.raw_copies(path.read_text()) if path and makes_card(d) else []
+    if not copies:
+        return []
+    return [
+        f"{path.name}, the layout of {d.getVar('MACHINE')}, puts {', '.join(copies)} on the card, and it is "
+        'not known whether ours has to: set OVERLAYROOT_UBOOT to "card", "card-spl" or "spi-nor" (not on the '
+        "card), or OVERLAYROOT_WKS_FILE to a layout of your own"
+    ]
 
 
 def check(d) -> None:
@@ -126,5 +153,9 @@ def check(d) -> None:
         messages += not_sealed(d)
     if messages:
         bb.fatal("\n".join(messages))
-    if bb.data.inherits_class("overlayroot-image", d) and (messages := not_bundled(d)):
+    if not bb.data.inherits_class("overlayroot-image", d):
+        return
+    if path := layout.machine_layout(d):
+        bb.parse.mark_dependency(d, str(path))
+    if messages := not_bundled(d) + no_loader(d):
         raise bb.parse.SkipRecipe("; ".join(messages))

@@ -45,7 +45,7 @@ DEFAULTS = {
 class Store(dict):
     """Stands in for BitBake's datastore."""
 
-    def getVar(self, name: str) -> str | None:
+    def getVar(self, name: str, expand: bool = True) -> str | None:
         """Value of a variable."""
         return self.get(name)
 

@@ -184,6 +184,33 @@ def test_boot_loader_on_the_card(where: str) -> None:
     assert "virtual/bootloader:do_deploy" in d.getVarFlag("do_image_wic", "depends").split()
 
 
+def test_a_layout_with_a_boot_loader_is_not_replaced_unasked(tmp_path: pathlib.Path) -> None:
+    """A vendor's layout may have any name."""
+    raw = '--source rawcopy --sourceparams="file='
+    text = f"""part / --source rootfs
+# part x {raw}not-this-one"
+part boot {raw}${{UBOOT_BINARY}}.tagged" --no-table
+part fw {raw}fw.bin,name=x"
+"""
+    (tmp_path / "product.wks.in").write_text(text)
+    own = {"WKS_FILE": "product.wks.in", "WKS_SEARCH_PATH": f"/nonexistent:{tmp_path}"}
+    d = minimal(**own)
+    assert d.getVar("__SKIPPED").startswith(
+        "product.wks.in, the layout of nitrogen6x, puts u-boot.imx.tagged, fw.bin on the card"
+    )
+    assert str(tmp_path / "product.wks.in") in str(d.getVar("__depends", False))
+    for answer in (
+        {"OVERLAYROOT_UBOOT": "card"},
+        {"OVERLAYROOT_UBOOT": "spi-nor"},
+        {"OVERLAYROOT_WKS_FILE": "mine.wks"},
+        {"OVERLAYROOT_IMAGE_FSTYPES": ""},
+        {"WKS_SEARCH_PATH": "/nonexistent"},
+    ):
+        assert minimal(**(own | answer)).getVar("__SKIPPED") is None
+    (tmp_path / "product.wks.in").write_text("part / --source rootfs")
+    assert minimal(**own).getVar("__SKIPPED") is None
+
+
 def test_checks_are_wired_up() -> None:
     d = minimal()
     assert d.getVar("IMAGE_QA_COMMANDS").split() == ["overlayroot_check_rootfs", "overlayroot_check_kernel"]
