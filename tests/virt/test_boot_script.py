@@ -65,7 +65,7 @@ def cases() -> list[dict]:
     return plain
 
 
-def block(number: int) -> str:
+def block(number: int, shown: str) -> str:
     """Commands that run the script with a case's variables and files, and print what it has made."""
     settings = {"devtype": "virtio", "devnum": "0", "distro_bootpart": "1", "prefix": f"s{number}/"}
     return f"""
@@ -76,12 +76,12 @@ env import -d -b 0x50000000 ${{filesize}}
 setenv kernel_addr_r 0x41000000; setenv fdt_addr_r 0x43000000; setenv ramdisk_addr_r 0x44000000
 load virtio 0:1 0x51000000 ours.scr
 source 0x51000000
-echo; echo @@{number}; printenv ofs_args; echo @@.
+echo; echo @@{number}; printenv {shown}; echo @@.
 """
 
 
-def boot(folder: pathlib.Path, every: list[dict]) -> dict[int, str]:
-    """The kernel command line of each case, by its number."""
+def boot(folder: pathlib.Path, every: list[dict], shown: str = "ofs_args") -> dict[int, str]:
+    """A variable after the script, by default the kernel command line, of each case by its number."""
     disk = folder / "disk.img"
     with disk.open("wb") as file:
         file.truncate(64 << 20)
@@ -100,7 +100,9 @@ def boot(folder: pathlib.Path, every: list[dict]) -> dict[int, str]:
         (place / "overlayroot.env").write_bytes(own.encode())
         if "uEnv.txt" in case:
             (place / "uEnv.txt").write_bytes(case["uEnv.txt"].encode())
-        script += block(number)
+        for name, content in case.get("files", {}).items():
+            (place / name).write_bytes(content)
+        script += block(number, shown)
     (folder / "all.cmd").write_text(script + "\necho @@done\npoweroff\n")
     uml.run(uml.TOP / "scripts/boot-script", tree / "all.scr", folder / "all.cmd")
     uml.run("mkfs.vfat", "--offset", str(START), "-F", "32", disk, str((64 << 10) - START // 2))
@@ -127,7 +129,7 @@ def boot(folder: pathlib.Path, every: list[dict]) -> dict[int, str]:
     console = console.decode(errors="replace").replace("\r", "")
     (folder / "console").write_text(console)
     assert "@@done" in console, console[-3000:]
-    found = re.findall(r"^@@(\d+)\nofs_args=(.*?)\n@@\.$", console, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^@@(\d+)\n{shown}=(.*?)\n@@\.$", console, re.MULTILINE | re.DOTALL)
     return {int(number): line for number, line in found}
 
 
@@ -141,3 +143,29 @@ def test_what_u_boot_makes_of_it(tmp_path: pathlib.Path) -> None:
     if os.environ.get("OVERLAYROOT_BLESS"):
         RECORD.write_text(new)
     assert new == RECORD.read_text()
+
+
+def test_hooks_of_boundarys_u_boot(tmp_path: pathlib.Path) -> None:
+    """Each runs once, in the order of Boundary's scripts; device tree and command line can be changed."""
+    tree = tmp_path / "virt.dtb"
+    uml.run(
+        uml.setting("OVERLAYROOT_QEMU_ARM"), "-nodefaults", "-display", "none", "-M", f"virt,dumpdtb={tree}"
+    )
+    files = {"zImage": b"none", "overlayroot.cpio.gz": b"none", "virt.dtb": tree.read_bytes()}
+    order = "board custom hdmi lcd lcd2 lvds lvds2 mipi".split()
+    # More than what is free in a page.
+    long = "x" * 700
+    hooks = {
+        f"cmd_{name}": f"fdt set / {name} {long}; fdt get value got / {name};"
+        f'if test "${{got}}" = {long}; then setenv bootargs ${{bootargs}} {name}; fi'
+        for name in reversed(order)
+    }
+    boots = [
+        {"environment": hooks | {"fdt_file": "virt.dtb"}, "files": files},
+        {"environment": {"fdt_file": "virt.dtb", "cmd_lvds": hooks["cmd_lvds"]}, "files": files},
+        # Nothing runs where nothing boots.
+        {"environment": hooks | {"fdt_file": "virt.dtb", "bootargs": "as before"}, "files": {}},
+    ]
+    ends = [f"ofs-size=20 {' '.join(order)}", "ofs-size=20 lvds", "as before"]
+    found = boot(tmp_path, boots, "bootargs")
+    assert [found[number].endswith(end) for number, end in enumerate(ends)] == [True] * 3, found

@@ -10,8 +10,8 @@
 #   uEnv.txt              optional, the owner's: any variable
 # Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, ofs-verity, ofs-verity-error, also
 #   with _; overlayfs_once
-#   (no: one writable boot); console, cma, bootargs, fdt_file or fdtfile, cmd_custom, as Boundary's own
-#   scripts have them.
+#   (no: one writable boot); console, cma, bootargs, fdt_file or fdtfile, cmd_board, cmd_custom, cmd_hdmi, cmd_lcd,
+#   cmd_lcd2, cmd_lvds, cmd_lvds2, cmd_mipi, as Boundary's own scripts have them.
 #
 # A name with a hyphen is never expanded here: newer shells read ${ofs-size} as "ofs, or else size".
 
@@ -118,11 +118,19 @@ fi
 
 if test "${ofs_ok}" = "yes"; then
     setenv bootargs ${ofs_args}
-    if env exists cmd_custom; then
-        fdt addr ${fdt_addr_r}
-        fdt resize
-        run cmd_custom
-    fi
+    # Boundary keeps in such variables what its U-Boot has found or was told of displays; they change the device tree, which
+    # needs room for that, or bootargs. The order is that of its own scripts.
+    setenv ofs_room
+    for name in board custom hdmi lcd lcd2 lvds lvds2 mipi; do
+        if env exists cmd_${name}; then
+            if env exists ofs_room; then true; else
+                fdt addr ${fdt_addr_r}
+                fdt resize 2000
+                setenv ofs_room yes
+            fi
+            run cmd_${name}
+        fi
+    done
     echo "overlayroot: overlayfs=${ofs_now} ofs-size=${ofs_size}"
     bootz ${kernel_addr_r} ${ofs_initrd} ${fdt_addr_r}
 fi
