@@ -34,6 +34,10 @@ OVERLAYROOT_WKS_ROOT = "${@overlayroot.layout.root_partition(d)}"
 OVERLAYROOT_WKS_ROOT[doc] = "Source and options of the root partition in our layouts; derived."
 OVERLAYROOT_WKS_DATA = "${@overlayroot.layout.data_partition(d)}"
 OVERLAYROOT_WKS_DATA[doc] = "Line of the data partition in our layouts; derived."
+# BitBake looks into functions of Python modules, but not at what else is in a module.
+do_write_wks_template[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/layout.py:True"
+do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/layout.py:True"
+do_image_ext4[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/layout.py:True"
 
 # --- A root that is verified: the image type ofsverity is another one with its hash tree behind it.
 CONVERSIONTYPES:append = " ofsverity"
@@ -152,6 +156,11 @@ python overlayroot_check_kernel() {
 do_image_qa[depends] += "virtual/kernel:do_deploy"
 # oe-core calls them by name: without this a changed setting would not run them again.
 do_image_qa[vardeps] += "overlayroot_check_rootfs overlayroot_check_kernel"
+do_image_qa[file-checksums] += "\
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/checks.py:True \
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/kconfig.py:True \
+    ${OVERLAYROOT_LAYERDIR}/recipes-kernel/linux/overlayroot-kernel:True \
+"
 
 # The image is looked into once more when it is done, whoever laid it out.
 IMAGE_CMD:wic:append() {

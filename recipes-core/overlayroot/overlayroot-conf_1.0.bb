@@ -25,3 +25,4 @@ python do_install() {
         conf.write(overlayroot.settings.conf_text(d))
 }
 do_install[vardeps] += "${@' '.join(name for name, *rest in overlayroot.settings.SETTINGS)}"
+do_install[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/settings.py:True"

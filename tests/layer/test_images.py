@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import bb.build
+import bb.checksum
 import bb.data_smart
 import bitbake
 import pytest
@@ -245,6 +246,31 @@ def test_what_boots_is_built_and_checked_without_a_card_too(
     bb.build.exec_func(check, d)
     bundle = {"INITRAMFS_IMAGE_BUNDLE": "1", "INITRAMFS_IMAGE": "overlayroot-initramfs"}
     assert not minimal(**bundle).getVarFlag("do_image_complete", "depends").split()
+
+
+FRAGMENTS = [path.name for path in kconfig.fragments_folder().iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "task", "files"),
+    [
+        (IMAGES / "overlayroot-image-minimal.bb", "do_write_wks_template", ["layout.py"]),
+        (IMAGES / "overlayroot-image-minimal.bb", "do_image_ext4", ["layout.py", "verity.py"]),
+        (IMAGES / "overlayroot-image-minimal.bb", "do_image_wic", ["layout.py", "wic.py"]),
+        (IMAGES / "overlayroot-image-minimal.bb", "do_image_qa", ["checks.py", "kconfig.py", *FRAGMENTS]),
+        (RUST / "overlayroot-conf_1.0.bb", "do_install", ["settings.py"]),
+        (bitbake.STUBS / "linux-yocto_6.18.bb", "do_overlayroot_configcheck", ["kconfig.py"]),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_change_of_the_layer_runs_a_task_again(recipe: pathlib.Path, task: str, files: list[str]) -> None:
+    """BitBake's hashes know the functions of a module, not its constants, nor the fragments."""
+    appends = [bitbake.TOP / "recipes-kernel/linux/linux-yocto_%.bbappend"] if recipe.name[0] == "l" else []
+    d = bitbake.recipe(recipe, bitbake.configuration(**ON), appends)
+    sums = bb.checksum.FileChecksumCache().get_checksums(d.getVarFlag(task, "file-checksums"), "x", [])
+    assert sorted(pathlib.Path(path).name for path, _ in sums) == sorted(files)
+    # Where the layer is does not matter: of a name only what is behind this mark is hashed.
+    assert all("/./" in path for path, _ in sums if path.endswith(".cfg"))
 
 
 def test_kernel_of_an_image_is_checked(tmp_path: pathlib.Path, errors: list[str]) -> None:
