@@ -149,13 +149,11 @@ def check(d) -> None:
     known = [name for name in d.keys() if name.startswith(PREFIX) and d.getVarFlag(name, "doc")]
     messages = unknown(d.keys(), known)
     messages += bad_values({name: d.getVar(name) or "" for name in [*CHOICES, *FORMS]})
-    if bb.data.inherits_class("overlayroot-image", d):
-        messages += not_sealed(d)
     if messages:
         bb.fatal("\n".join(messages))
     if not bb.data.inherits_class("overlayroot-image", d):
         return
     if path := layout.machine_layout(d):
         bb.parse.mark_dependency(d, str(path))
-    if messages := not_bundled(d) + no_loader(d):
+    if messages := not_sealed(d) + not_bundled(d) + no_loader(d):
         raise bb.parse.SkipRecipe("; ".join(messages))

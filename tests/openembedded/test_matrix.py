@@ -251,10 +251,15 @@ def test_an_image_feature_protects_any_image(series: Series, board: str) -> None
         ('OVERLAYROOT_SISE = "20"', "did you mean OVERLAYROOT_SIZE?"),
         ('OVERLAYROOT_ROOTFS = "btrfs"', "accepted: ext4, squashfs, erofs"),
         ('OVERLAYROOT_BOOT_SIZE = "many"', "a number of MiB"),
-        ('OVERLAYROOT_VERITY = "1"', "needs veritysetup, which is in cryptsetup of meta-oe"),
     ],
 )
 def test_wrong_settings_end_the_build(series: Series, setting: str, message: str) -> None:
     with pytest.raises(AssertionError) as caught:
         series.expand("nitrogen6x", {IMAGE: ["PN"]}, (setting,))
     assert message in str(caught.value)
+
+
+def test_images_that_cannot_be_sealed_are_left_out(series: Series) -> None:
+    found = series.expand("nitrogen6x", {IMAGE: ["PN"], INITRAMFS: ["PN"]}, ('OVERLAYROOT_VERITY = "1"',))
+    assert "needs veritysetup, which is in cryptsetup of meta-oe" in found[IMAGE]["skipped"]
+    assert found[INITRAMFS] == {"PN": "overlayroot-initramfs"}
