@@ -357,6 +357,23 @@ def test_rust_recipes(series: str, sources: str, collections: str, name: str) ->
     assert d.getVar("RUSTFLAGS").split().count(remap) == 1
 
 
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        # Of a Cortex-A9 (nitrogen6x), a Cortex-A7 (nitrogen7), an ARM9, a 64-bit machine.
+        ("arm:armv7a:nitrogen6x", ["-Crelocation-model=static", "-Ctarget-feature=+thumb-mode"]),
+        ("arm:armv7ve:nitrogen7", ["-Crelocation-model=static", "-Ctarget-feature=+thumb-mode"]),
+        ("arm:armv5:qemuarmv5", ["-Crelocation-model=static"]),
+        ("aarch64:qemuarm64", ["-Crelocation-model=static"]),
+        ("x86-64:qemux86-64", []),
+    ],
+)
+def test_code_of_the_init_is_small(overrides: str, options: list[str]) -> None:
+    (path,) = RUST.glob("overlayroot-init_*.bb")
+    flags = bitbake.recipe(path, bitbake.configuration(**ON, overrides=overrides)).getVar("RUSTFLAGS").split()
+    assert [flag for flag in flags if flag.startswith("-C")] == options
+
+
 @pytest.mark.parametrize("name", ["overlayroot-init", "overlayrootctl"])
 def test_sources_are_there_and_are_all(name: str) -> None:
     (path,) = RUST.glob(f"{name}_*.bb")

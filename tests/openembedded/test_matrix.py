@@ -33,7 +33,7 @@ WANTED = {
         "_WKS_TEMPLATE",
     ],
     INITRAMFS: ["IMAGE_FSTYPES", "PACKAGE_INSTALL"],
-    INIT: ["CARGO_BUILD_FLAGS", "DEPENDS", "SRC_URI"],
+    INIT: ["CARGO_BUILD_FLAGS", "DEPENDS", "RUSTFLAGS", "SRC_URI"],
     KERNEL: ["SRC_URI"],
     UBOOT: ["SRC_URI", "UBOOT_INITIAL_ENV"],
     ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_INSTALL", "WKS_FILE"],
@@ -123,6 +123,12 @@ def test_initramfs(series: Series, board: str) -> None:
     initramfs = series.expand(board, WANTED)[INITRAMFS]
     assert set(words(initramfs["PACKAGE_INSTALL"])) == {"overlayroot-init", "overlayroot-conf"}
     assert words(initramfs["IMAGE_FSTYPES"]) == ["cpio.gz"]
+
+
+@on_each_board
+def test_init_is_thumb_code(series: Series, board: str) -> None:
+    flags = words(series.expand(board, WANTED)[INIT]["RUSTFLAGS"])
+    assert {"-Crelocation-model=static", "-Ctarget-feature=+thumb-mode"} <= set(flags)
 
 
 @on_each_board
