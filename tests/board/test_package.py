@@ -52,6 +52,24 @@ def before() -> dict[str, str]:
     return {}
 
 
+def test_copyright_names_what_is_linked_in() -> None:
+    for package in built("build-deb", "armhf"):
+        name = pathlib.Path(package).name.partition("_")[0]
+        files = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, check=True)
+        shown = subprocess.run(
+            ["tar", "-xO", f"./usr/share/doc/{name}/copyright"],
+            input=files.stdout,
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout.decode()
+        assert shown.startswith((TOP / "COPYING.MIT").read_text())
+        assert "\nrustix 1." in shown
+        # The crate that is not under MIT's licence.
+        assert (", Apache-2.0\n    https://github.com/mitsuhiko/similar\n" in shown) is (
+            name == "overlayrootctl"
+        )
+
+
 def assert_plain(system: System) -> None:
     """`/` is the card itself, as if there were no overlayroot."""
     root = system.mount("/")
