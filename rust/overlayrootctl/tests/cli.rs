@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test; its helpers are not recognised as such
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
@@ -130,4 +132,35 @@ fn a_manual_page_for_each_command() {
     assert!(page("overlayrootctl-size.8").contains("size [OPTIONS] <VALUE>\n"));
     assert!(page("overlayrootctl-edit.8").contains("edit [OPTIONS] [\\-\\- [COMMAND]...]\n"));
     assert!(page("overlayrootctl-status.8").contains("2 critical"));
+}
+
+#[test]
+fn who_is_not_root_is_told_so() {
+    // As somebody else where this is root, from a folder that everybody can enter.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("overlayrootctl");
+    fs::copy(env!("CARGO_BIN_EXE_overlayrootctl"), &program).unwrap();
+    for arguments in [
+        &["enable"][..],
+        &["disable"],
+        &["disable", "--once"],
+        &["size", "64M"],
+        &["size", "--now", "64M"],
+        &["plan"],
+        &["commit", "/etc/motd"],
+    ] {
+        let mut command = Command::new(&program);
+        command.args(arguments);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534);
+        }
+        let done = command.output().unwrap();
+        let said = text(&done.stderr);
+        assert!(
+            said.starts_with("error: refused, nothing was changed: root is needed to "),
+            "{arguments:?}: {said}"
+        );
+        assert_eq!(done.status.code(), Some(3), "{arguments:?}");
+    }
 }

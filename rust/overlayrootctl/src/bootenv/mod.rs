@@ -26,6 +26,9 @@ use crate::shown::Show;
 use bootpart::BootPartition;
 use uenv::Import;
 
+/// Why the commands that write to a [`Store`] need root.
+pub const WHY_ROOT: &str = "to change what U-Boot reads at the next boot";
+
 /// Names and values as the boot script sees them.
 pub type Variables = BTreeMap<String, String>;
 

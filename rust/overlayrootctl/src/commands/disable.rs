@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::bootenv::{self, Choice};
 use crate::error::Result;
 use crate::output::Output;
+use crate::privilege::need_root;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -32,6 +33,7 @@ fn define() -> Command {
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
+    need_root(bootenv::WHY_ROOT)?;
     let store = Choice::from_matches(matches).open()?;
     if matches.get_flag("once") {
         store.takes_requests()?;

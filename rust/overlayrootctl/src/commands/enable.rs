@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 use crate::bootenv::{self, Choice};
 use crate::error::Result;
 use crate::output::Output;
+use crate::privilege::need_root;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -26,6 +27,7 @@ fn define() -> Command {
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
+    need_root(bootenv::WHY_ROOT)?;
     let store = Choice::from_matches(matches).open()?;
     let changes = bootenv::enable(&store.view(&[])?);
     bootenv::carry_out(

@@ -10,6 +10,7 @@ use crate::bootenv::{self, Choice};
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::output::Output;
+use crate::privilege::need_root;
 use crate::ramlayer::{self, Layer};
 
 /// The command.
@@ -46,6 +47,10 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             format!("\"{text}\" is no size"),
             "write 20 or 20% (of RAM), 64M, 1G, or 64M,20000 with a limit on the number of files",
         )
+    })?;
+    need_root(match matches.get_flag("now") {
+        true => "to resize what is mounted",
+        false => bootenv::WHY_ROOT,
     })?;
     let (limits, beyond) = size.limits(ramlayer::total_ram()?);
     if let Some(beyond) = beyond {
