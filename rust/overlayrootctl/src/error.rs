@@ -40,6 +40,13 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// The command line is wrong in a way that its parser does not see.
+    Usage {
+        /// What is wrong with it.
+        what: String,
+        /// What to write instead.
+        remedy: &'static str,
+    },
     /// What the command needs is not on this system; nothing was changed.
     Missing {
         /// Each thing that is missing.
@@ -121,7 +128,9 @@ impl Error {
     /// What to do about it; may be empty.
     pub fn remedy(&self) -> &str {
         match self {
-            Error::System { remedy, .. } | Error::Malformed { remedy, .. } => remedy,
+            Error::System { remedy, .. }
+            | Error::Malformed { remedy, .. }
+            | Error::Usage { remedy, .. } => remedy,
             Error::Refused { remedy, .. }
             | Error::Missing { remedy, .. }
             | Error::Reported { remedy, .. } => remedy,
@@ -148,6 +157,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Refused { .. } | Error::Missing { .. } => exit::REFUSED,
+            Error::Usage { .. } => exit::USAGE,
             Error::Reported { exit_code, .. } => *exit_code,
             Error::StillWritable { .. } => exit::STILL_WRITABLE,
             _ => exit::FAILED,
@@ -186,6 +196,7 @@ impl fmt::Display for Error {
                     }
                 }
             }
+            Error::Usage { what, .. } => f.write_str(what),
             Error::Reported { message, .. } => f.write_str(message),
             Error::StillWritable {
                 device,

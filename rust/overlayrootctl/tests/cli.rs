@@ -55,6 +55,28 @@ fn exit_codes_of_wrong_command_lines() {
 }
 
 #[test]
+fn wrong_values_are_wrong_command_lines() {
+    for (arguments, what) in [
+        (&["size", "abc"][..], "\"abc\" is no size"),
+        (&["size", "--now", "0"], "\"0\" is no size"),
+        (
+            &["watch", "--warning", "90", "--critical", "80"],
+            "--warning 90 is above --critical 80",
+        ),
+    ] {
+        let done = run(&[&["--json"], arguments].concat());
+        assert_eq!(done.status.code(), Some(64), "{arguments:?}");
+        let said = text(&done.stderr);
+        assert!(
+            said.starts_with(&format!("error: {what}\nremedy: ")),
+            "{said}"
+        );
+        let object: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(object["exit_code"], 64);
+    }
+}
+
+#[test]
 fn refusals_carry_a_remedy_in_text_and_json() {
     let done = run(&["--json", "revert", "/proc/version"]);
     assert_eq!(done.status.code(), Some(3));

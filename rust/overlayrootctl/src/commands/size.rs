@@ -42,11 +42,10 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let text = matches
         .get_one::<String>("value")
         .map_or("", String::as_str);
-    let size = Size::parse(text).ok_or_else(|| {
-        Error::refused(
-            format!("\"{text}\" is no size"),
+    let size = Size::parse(text).ok_or_else(|| Error::Usage {
+        what: format!("\"{text}\" is no size"),
+        remedy:
             "write 20 or 20% (of RAM), 64M, 1G, or 64M,20000 with a limit on the number of files",
-        )
     })?;
     need_root(match matches.get_flag("now") {
         true => "to resize what is mounted",

@@ -79,13 +79,13 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         critical: number("critical"),
     };
     if thresholds.warning > thresholds.critical {
-        return Err(Error::refused(
-            format!(
+        return Err(Error::Usage {
+            what: format!(
                 "--warning {} is above --critical {}",
                 thresholds.warning, thresholds.critical
             ),
-            "swap them",
-        ));
+            remedy: "swap them",
+        });
     }
     let folder = matches
         .get_one::<PathBuf>("layer")
