@@ -22,6 +22,25 @@ die() {
     exit 1
 }
 
+# takes_nothing USAGE WORD...: for a script without arguments: --help prints its usage, and anything else is refused.
+takes_nothing() {
+    [ $# -gt 1 ] || return 0
+    [ "$2" != --help ] || { echo "$1"; exit 0; }
+    echo "$1" >&2
+    exit 2
+}
+
+# check_options PROGRAM WORD...: has a Python program that needs no other packages look at its options, before anything
+# is built for it. Ends here for --help and for what it does not know.
+check_options() {
+    local program=$1 word
+    shift
+    for word in "$@"; do
+        case $word in -h | --help) exec python3 "$program" --help ;; esac
+    done
+    python3 "$program" --options-only "$@" || exit
+}
+
 # lock NAME: one such job at a time; waits for the other one.
 lock() {
     mkdir -p "$build/lock"

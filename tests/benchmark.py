@@ -124,9 +124,13 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     parser.add_argument("--runs", type=int, default=5, help="boots of each (default: 5)")
+    # For scripts/benchmark.
+    parser.add_argument("--options-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.runs < 1:
         parser.error("--runs: at least 1")
+    if options.options_only:
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         root = uml.disk(folder / "root.img", change=system)

@@ -180,15 +180,24 @@ def options() -> argparse.Namespace:
         "--table", action="store_true", help="cut nothing: print the file as a table for the docs"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    # For scripts/campaign.
+    parser.add_argument("--options-only", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> int:
     """Runs the campaign and says what came of it."""
     arguments = options()
+    if arguments.options_only:
+        return DONE
     path = arguments.file or pathlib.Path(os.environ["OVERLAYROOT_BUILD"]) / "campaign/campaign.json"
     if arguments.table:
-        print("\n".join(campaign_record.table(json.loads(path.read_text())["total"]["kinds"])))
+        try:
+            kinds = campaign_record.read(path)["total"]["kinds"]
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return FAILED
+        print("\n".join(campaign_record.table(kinds)))
         return DONE
     path.parent.mkdir(parents=True, exist_ok=True)
     if arguments.fresh:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The demonstration: a board whose plug is pulled, and which does not mind. Run it with `make demo`."""
 
-import argparse
 import os
 import sys
 import threading
@@ -170,14 +169,12 @@ def protected_again(story: Story) -> None:
 
 def main() -> int:
     """Tells the story; exit status 1 when the board does not play along."""
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--verbose", action="store_true", help="show the whole console of the board")
-    arguments = parser.parse_args()
+    verbose = "--verbose" in sys.argv  # scripts/demo has looked at the options
     environment = Environment(os.environ["LG_ENV"])
     strategy = environment.get_target().get_driver("BoardStrategy")
     log = f"{os.environ['LG_BOARD']}/console.log"
-    strategy.console.echo = arguments.verbose
-    story = Story(strategy, verbose=arguments.verbose)
+    strategy.console.echo = verbose
+    story = Story(strategy, verbose=verbose)
     story.tell(f"(whole console: {os.path.relpath(log)})")
     try:
         strategy.transition(Status.off)

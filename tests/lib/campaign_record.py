@@ -23,7 +23,7 @@ class Record:
     def __init__(self, path: pathlib.Path, seed: int | None, about: dict[str, str]) -> None:
         """Goes on with the file, if there is one. `about` says what this run is made with."""
         self.path, self.lock = path, threading.RLock()
-        data = json.loads(path.read_text()) if path.exists() else {}
+        data = read(path) if path.exists() else {}
         self.runs: list[dict] = data.get("runs", [])
         self.seed: int = data.get("seed") if data else random.randrange(1 << 32) if seed is None else seed
         if seed not in (None, self.seed):
@@ -95,6 +95,20 @@ class Record:
         part = self.path.with_name(self.path.name + ".part")
         part.write_text(json.dumps(self.summary(), indent=1) + "\n")
         part.replace(self.path)
+
+
+def read(path: pathlib.Path) -> dict:
+    """What a file of results holds; ValueError when it cannot be read or is something else."""
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    total = data.get("total") if isinstance(data, dict) else None
+    if not (isinstance(total, dict) and "kinds" in total and isinstance(data.get("runs"), list)):
+        raise ValueError(f"{path} holds no results of a campaign")
+    return data
 
 
 def table(kinds: Mapping[str, Mapping[str, int]]) -> list[str]:
