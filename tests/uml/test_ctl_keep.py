@@ -398,12 +398,18 @@ def test_plan(board: Board) -> None:
         ctl now plan
         ctl other plan --json --cmdline 'root=/dev/ubda overlayfs=no'
         ctl none plan --cmdline 'root=/dev/nothing'
+        mount -o remount,bind,nodev /dev
+        ctl guess plan
         """
     )
     code, text = found["now"]
     assert code == 0, text
     assert "mount root on /mnt/root-RO: ext4 /dev/ubda ro (device read-only)" in text
     assert "mount tmpfs on /mnt/root-RW: mode=0755,size=67108864" in text
+    assert (
+        "warning: /dev/ubda may not be read here, so that the file system is not known" in found["guess"][1]
+    )
+    assert "may not be read" not in found["now"][1]
     plan = json.loads(found["other"][1])
     assert (plan["wanted"], plan["first"]) == ("writable", "writable")
     assert found["none"][0] == 1 and "absent after 0 s" in found["none"][1]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! The kernel, for looking only: the init's own eyes, without its hands.
 
+use std::collections::BTreeSet;
+
 use overlayroot::dm::Command;
 use overlayroot::errno::Errno;
 use overlayroot_sys::linux::Linux;
@@ -9,6 +11,8 @@ use overlayroot_sys::system::{Mount, Result, Stat, System};
 /// A system where everything that would change something is refused.
 pub struct Looking {
     linux: Linux,
+    /// Devices that could not be read, as this process may not.
+    pub forbidden: BTreeSet<String>,
 }
 
 impl Looking {
@@ -16,6 +20,7 @@ impl Looking {
     pub fn new() -> Looking {
         Looking {
             linux: Linux::without_arguments(),
+            forbidden: BTreeSet::new(),
         }
     }
 }
@@ -54,7 +59,11 @@ impl System for Looking {
     }
 
     fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        self.linux.read_block(device, offset, buffer)
+        let read = self.linux.read_block(device, offset, buffer);
+        if matches!(read, Err(Errno::EPERM | Errno::EACCES)) {
+            self.forbidden.insert(device.to_owned());
+        }
+        read
     }
 
     fn block_read_only(&mut self, device: &str) -> Result<bool> {

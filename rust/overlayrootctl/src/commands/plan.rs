@@ -80,7 +80,16 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     warnings.append(&mut settings.warnings);
     // A device that is missing now is reported at once.
     settings.wait = 0;
-    let observation = observe(&mut Looking::new(), &settings);
+    let mut looking = Looking::new();
+    let observation = observe(&mut looking, &settings);
+    if !looking.forbidden.is_empty() {
+        let devices: Vec<&str> = looking.forbidden.iter().map(String::as_str).collect();
+        warnings.push(format!(
+            "{} may not be read here, so that the file system is not known and the plan is a guess: \
+             run this as root of the board itself, not in a container or a sandbox",
+            devices.join(", ")
+        ));
+    }
     warnings.extend(observation.warnings);
     warnings.extend(observation.no_root);
     let facts = observation.facts;
