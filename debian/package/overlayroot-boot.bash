@@ -17,7 +17,7 @@ _overlayroot_boot() {
         return
         ;;
     *)
-        words='--help --dry-run --json --kernel --also --if-installed'
+        words='--help --version --dry-run --json --kernel --also --if-installed'
         # One command.
         [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " =~ \ (install|update|uninstall|status|initramfs)\  ]] ||
             words+=' install update uninstall status initramfs'

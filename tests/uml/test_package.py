@@ -556,6 +556,18 @@ def test_help(fake: Fake) -> None:
     assert fake.run("--help").startswith("usage: overlayroot-boot")
 
 
+def test_version(fake: Fake) -> None:
+    program(fake.programs / "dpkg-query", 'echo "1.2.3 $*"')
+    said = fake.run("--version")
+    assert said == "overlayroot-boot 1.2.3 --show --showformat ${Version} overlayroot-init\n"
+    program(fake.programs / "dpkg-query", "exit 1")
+    assert fake.run("--version") == "overlayroot-boot (not packaged)\n"
+
+
+def test_long_arguments_are_not_repeated_as_a_whole(fake: Fake) -> None:
+    assert len(fake.run("--" + "a" * 100_000, code=64)) < 300
+
+
 def cut(fake: Fake, words: list[str], at: int) -> bool:
     """Kills the command at its `at`-th sync; False when it has fewer."""
     count = fake.root.with_name("count")
