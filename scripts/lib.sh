@@ -7,7 +7,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${OVERLAYROOT_BUILD:-$top/build}
 export OVERLAYROOT_BUILD=$build
 
-if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then
+if [ -t 2 ] && [ -z "${NO_COLOR:-}" ] && [ "${TERM:-}" != dumb ]; then
     bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'
 else
     bold='' red='' plain=''

@@ -11,7 +11,7 @@ from labgrid import Environment
 from labgrid_board import BoardStrategy, Status
 from pexpect import EOF, TIMEOUT
 
-COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(code: str, text: str) -> str:

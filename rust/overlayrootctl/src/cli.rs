@@ -10,9 +10,10 @@ pub fn command() -> Command {
     program().subcommands(all())
 }
 
-/// The same without what is hidden: what manual pages and completions tell.
+/// The same without what is hidden, and without `help`: what manual pages and completions tell.
 pub fn shown() -> Command {
-    program().subcommands(all().filter(|c| !c.is_hide_set()))
+    let shown = all().filter(|c| !c.is_hide_set());
+    program().disable_help_subcommand(true).subcommands(shown)
 }
 
 fn all() -> impl Iterator<Item = Command> {
@@ -31,7 +32,6 @@ fn program() -> Command {
         ))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true)
         .max_term_width(100)
         .arg(
             Arg::new("json")

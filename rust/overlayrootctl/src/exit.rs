@@ -17,4 +17,5 @@ pub const CODES: &str =
     "0 done; 1 failed; 3 refused, nothing was changed; 4 the real root could not be made \
                          read-only again; 64 wrong command line.";
 /// What else changes what the program does.
-pub const ENVIRONMENT: &str = "RUST_LOG=debug shows what is done; NO_COLOR turns colours off.";
+pub const ENVIRONMENT: &str =
+    "RUST_LOG=debug shows what is done; NO_COLOR turns colours off, and so does TERM=dumb.";

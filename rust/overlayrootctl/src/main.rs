@@ -5,26 +5,14 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::process::ExitCode;
 
-use overlayrootctl::output::{colored, Output};
+use overlayrootctl::output::{colored, unless_closed, Output};
 use overlayrootctl::{cli, commands, exit, shown};
 
 fn main() -> ExitCode {
     start_log();
     let matches = match cli::command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => {
-            match std::env::args_os().all(|argument| is_harmless(&argument)) {
-                true => {
-                    let _ = error.print(); // no place is left to say that it failed
-                }
-                // Its message has the argument in it.
-                false => eprintln!("error: {}", error.kind()),
-            }
-            return ExitCode::from(match error.use_stderr() {
-                true => exit::USAGE,
-                false => exit::DONE, // --help, --version
-            });
-        }
+        Err(error) => return ExitCode::from(answer(&error)),
     };
     let output = Output::new(matches.get_flag("json"));
     ExitCode::from(match commands::run(&matches, &output) {
@@ -34,6 +22,27 @@ fn main() -> ExitCode {
             error.exit_code()
         }
     })
+}
+
+/// What clap has to say: help and version, or what is wrong with the command line. Returns the exit code.
+fn answer(said: &clap::Error) -> u8 {
+    if said.use_stderr() {
+        match std::env::args_os().all(|argument| is_harmless(&argument)) {
+            true => {
+                let _ = said.print(); // no place is left to say that it failed
+            }
+            // Its message has the argument in it.
+            false => eprintln!("error: {}", said.kind()),
+        }
+        return exit::USAGE;
+    }
+    match unless_closed(said.print()) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            Output::new(false).error(&error);
+            error.exit_code()
+        }
+    }
 }
 
 /// `RUST_LOG=debug` shows what is done; nothing is logged otherwise, but warnings.
@@ -56,8 +65,11 @@ fn start_log() {
         .init();
 }
 
-/// Whether a terminal prints all of it.
+/// Whether a terminal prints all of it, and it is no longer than what a person types.
 fn is_harmless(argument: &OsStr) -> bool {
     let text = argument.to_str();
-    text.is_some_and(|text| shown::line(text) == text)
+    text.is_some_and(|text| text.len() <= LONGEST_ARGUMENT && shown::line(text) == text)
 }
+
+/// Bytes of an argument that is repeated in a message.
+const LONGEST_ARGUMENT: usize = 400;

@@ -2,6 +2,7 @@
 //! Standard output: text for people, JSON for programs; colours on a terminal only. What others made (names,
 //! labels, messages) goes through [`shown`].
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
@@ -122,15 +123,43 @@ impl Output {
     }
 }
 
-/// Whether a stream gets colours: a terminal does, unless `NO_COLOR` has a value.
+/// Whether a stream gets colours: a terminal does that knows them, unless `NO_COLOR` has a value.
 pub fn colored(stream: &impl IsTerminal) -> bool {
-    std::env::var_os("NO_COLOR").map_or(true, |v| v.is_empty()) && stream.is_terminal()
+    stream.is_terminal() && colors_wanted(|name| std::env::var_os(name))
+}
+
+fn colors_wanted(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let unwanted = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !unwanted && variable("TERM").map_or(true, |term| term != "dumb")
 }
 
 /// `overlayrootctl diff | head` is no error.
-fn unless_closed(written: io::Result<()>) -> Result<()> {
+pub fn unless_closed(written: io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(Error::Output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colors_are_for_terminals_that_know_them_and_people_who_want_them() {
+        for (no_color, term, wanted) in [
+            (None, None, true),
+            (None, Some("vt102"), true),
+            (Some(""), Some("xterm"), true),
+            (Some("1"), Some("xterm"), false),
+            (None, Some("dumb"), false),
+        ] {
+            let variable = |name: &str| match name {
+                "NO_COLOR" => no_color,
+                _ => term,
+            };
+            let found = colors_wanted(|name| variable(name).map(OsString::from));
+            assert_eq!(found, wanted, "{no_color:?} {term:?}");
+        }
     }
 }

@@ -98,6 +98,17 @@ pub fn line(text: &str) -> Cow<'_, str> {
     line.into()
 }
 
+/// The start of a value that is too long to be repeated in a message.
+pub fn brief(value: &str) -> Cow<'_, str> {
+    match value.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}…", &value[..end]).into(),
+        None => value.into(),
+    }
+}
+
+/// Characters of a value that are repeated.
+const LONGEST_VALUE: usize = 40;
+
 /// Several lines of somebody else, each as [`line`] has it; tabs stay.
 pub fn lines(text: &str) -> String {
     let escaped = |part: &str| line(part).into_owned();

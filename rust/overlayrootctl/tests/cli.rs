@@ -29,6 +29,7 @@ fn commands() -> Vec<String> {
     let names = names.filter(|l| !l.starts_with(' '));
     names
         .filter_map(|l| l.split(' ').next())
+        .filter(|name| *name != "help")
         .map(str::to_owned)
         .collect()
 }
@@ -43,6 +44,65 @@ fn each_command_has_help() {
         assert!(text(&help.stdout).contains("--json"), "{command}");
     }
     assert!(!commands.contains(&"man".to_owned()));
+}
+
+#[test]
+fn help_is_a_command_too() {
+    for (command, option) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "size"], &["size", "--help"]),
+    ] {
+        let (command, option) = (run(command), run(option));
+        assert_eq!(command.status.code(), Some(0));
+        assert_eq!(text(&command.stdout), text(&option.stdout));
+    }
+    assert_eq!(run(&["help", "bogus"]).status.code(), Some(64));
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_an_error() {
+    for arguments in [
+        &["--help"][..],
+        &["size", "--help"],
+        &["help"],
+        &["--version"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_overlayrootctl"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}");
+        let said = text(&done.stderr);
+        assert!(
+            said.starts_with("error: cannot write to standard output: "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn long_arguments_are_not_repeated_as_a_whole() {
+    let long = "a".repeat(100_000);
+    for arguments in [
+        &["size", &long][..],
+        &["--json", "size", &long],
+        &[&long],
+        &[&format!("--{long}")],
+        &["enable", "--store", &long],
+        &["watch", "--warning", &long],
+        &["completion", &long],
+    ] {
+        let done = run(arguments);
+        assert_eq!(done.status.code(), Some(64));
+        let said = text(&done.stderr);
+        assert!(said.starts_with("error: "), "{}", said.len());
+        assert!(said.len() < 1000 && done.stdout.len() < 1000);
+    }
+    let said = text(&run(&["size", &long]).stderr);
+    let start = "a".repeat(40);
+    assert!(said.starts_with(&format!("error: \"{start}…\" is no size\n")));
 }
 
 #[test]

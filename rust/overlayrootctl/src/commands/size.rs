@@ -12,6 +12,7 @@ use crate::exit;
 use crate::output::Output;
 use crate::privilege::need_root;
 use crate::ramlayer::{self, Layer};
+use crate::shown::brief;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -43,7 +44,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         .get_one::<String>("value")
         .map_or("", String::as_str);
     let size = Size::parse(text).ok_or_else(|| Error::Usage {
-        what: format!("\"{text}\" is no size"),
+        what: format!("\"{}\" is no size", brief(text)),
         remedy:
             "write 20 or 20% (of RAM), 64M, 1G, or 64M,20000 with a limit on the number of files",
     })?;
