@@ -31,6 +31,8 @@ do_install() {
     # Written by the program itself, which does not run here.
     install -d ${D}${mandir}/man8
     install -m 0644 $files/man/*.8 ${D}${mandir}/man8/
+    install -D -m 0644 $files/manual/overlayroot.conf.5 ${D}${mandir}/man5/overlayroot.conf.5
+    install -D -m 0644 $files/manual/overlayroot.7 ${D}${mandir}/man7/overlayroot.7
     install -D -m 0644 $files/completions/bash ${D}${datadir}/bash-completion/completions/overlayrootctl
     install -D -m 0644 $files/completions/fish ${D}${datadir}/fish/vendor_completions.d/overlayrootctl.fish
     install -D -m 0644 $files/completions/zsh ${D}${datadir}/zsh/site-functions/_overlayrootctl

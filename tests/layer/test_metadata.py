@@ -82,6 +82,26 @@ def test_failure_modes_page_is_as_generated(tmp_path: pathlib.Path) -> None:
     assert run("failure-modes-doc", "--check", "--output", page).returncode == 1
 
 
+def test_manual_pages_are_as_generated(tmp_path: pathlib.Path) -> None:
+    result = run("manual-pages", "--check")
+    assert result.returncode == 0, result.stderr
+    source = tmp_path / "parameters.md"
+    source.write_text((bitbake.TOP / "docs/parameters.md").read_text().replace("1 to 3600", "1 to 3601"))
+    result = run("manual-pages", "--check", "--source", source)
+    assert (result.returncode, "run scripts/manual-pages" in result.stderr) == (1, True)
+
+
+def test_manual_pages_have_each_setting() -> None:
+    folder = bitbake.TOP / "rust/overlayrootctl/files/manual"
+    conf, root = ((folder / name).read_text() for name in ("overlayroot.conf.5", "overlayroot.7"))
+    settings = (bitbake.TOP / "rust/overlayroot/src/settings.rs").read_text()
+    known = re.findall(r'word: "([a-z-]+)",\s+key: "([a-z-]*)"', settings)
+    assert len(known) > 12
+    for word, name in known:
+        assert f"\\fB{word}".replace("-", r"\-") in root, word
+        assert f"\\fB{name}".replace("-", r"\-") in conf, name
+
+
 def test_a_variable_without_doc_is_seen(tmp_path: pathlib.Path) -> None:
     (tmp_path / "classes").mkdir()
     (tmp_path / "classes/x.bbclass").write_text('OVERLAYROOT_X ??= "1"\n')

@@ -65,7 +65,11 @@ def test_packages_of_the_tool(deployed: pathlib.Path) -> None:
     wanted = {
         "overlayrootctl": {"/usr/sbin/overlayrootctl", "/etc/profile.d/overlayroot-login.sh"},
         "overlayrootctl-watch": {"/etc/init.d/overlayroot-watch"},
-        "overlayrootctl-doc": {f"/usr/share/man/man8/overlayrootctl{end}.8" for end in ("", "-status")},
+        "overlayrootctl-doc": {
+            *(f"/usr/share/man/man8/overlayrootctl{end}.8" for end in ("", "-status")),
+            "/usr/share/man/man5/overlayroot.conf.5",
+            "/usr/share/man/man7/overlayroot.7",
+        },
         "overlayrootctl-bash-completion": {"/usr/share/bash-completion/completions/overlayrootctl"},
         "overlayrootctl-fish-completion": {"/usr/share/fish/vendor_completions.d/overlayrootctl.fish"},
         "overlayrootctl-zsh-completion": {"/usr/share/zsh/site-functions/_overlayrootctl"},
