@@ -51,8 +51,9 @@ impl Tools {
         if !tools.config.exists() {
             return Err(Error::missing(
                 format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.shown()),
-                "write it: a line with device, offset, size of the environment and of an erase block \
-                 (docs/environment.md has those of known boards)",
+                "write it: a line with device, offset, size of the environment and of an erase block, as in \
+                 \"/dev/mtd1 0x0 0x2000 0x1000\"; U-Boot was built with them (CONFIG_ENV_OFFSET, \
+                 CONFIG_ENV_SIZE, CONFIG_ENV_SECT_SIZE)",
             ));
         }
         Ok(tools)
