@@ -72,8 +72,8 @@ fuzz: ## hostile input for every parser, a minute each (scripts/fuzz --help)
 	scripts/host-packages rust fuzz
 	scripts/fuzz
 
-clean: ## remove what was built, keep downloads
-	rm -rf build/cargo build/cargo-ctl-* build/ctl build/deb build/init build/image build/demo build/board build/test build/fuzz/cargo
+clean: ## remove what was built; keep downloads and what takes hours (kernel, test-layer, campaign, inputs of fuzz)
+	rm -rf build/benchmark build/cargo build/cargo-ctl-* build/ctl build/deb build/init build/image build/demo build/board build/test build/fuzz/cargo
 
 distclean: ## remove build/ altogether
 	rm -rf build

@@ -3,6 +3,8 @@
 
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 
 import bitbake
@@ -11,6 +13,8 @@ import pytest
 SCRIPTS = {path.name for path in (bitbake.TOP / "scripts").iterdir() if path.is_file()} - {"lib.sh"}
 # Options behind these are another program's.
 PASSED_ON = {"cargo-test": "cargo", "test-layer": "pytest"}
+# What `make clean` leaves: downloads, and what takes hours.
+KEPT = {"apt", "debian-toolchain", "kas", "lock", "prefix", "venv"} | {"fuzz", "kernel", "test-layer"}
 
 
 def run(name: str, build: pathlib.Path, *arguments: str | pathlib.Path) -> subprocess.CompletedProcess:
@@ -57,3 +61,16 @@ def test_table_of_a_damaged_file(tmp_path: pathlib.Path) -> None:
         done = run("campaign", tmp_path / "build", "--table", "--file", file)
         assert (done.returncode, done.stderr.startswith(said)) == (1, True), done.stderr
     assert not (tmp_path / "build").exists()
+
+
+def test_clean_leaves_what_it_says(tmp_path: pathlib.Path) -> None:
+    shutil.copy(bitbake.TOP / "Makefile", tmp_path)
+    text = "\n".join((bitbake.TOP / "scripts" / name).read_text() for name in SCRIPTS)
+    made = set(re.findall(r"\$build/([a-z-]+[a-z])\b", text)) | {"cargo-ctl-static", "fuzz/cargo"}
+    assert {"benchmark", "image", "kernel"} < made
+    for name in made:
+        (tmp_path / "build" / name).mkdir(parents=True, exist_ok=True)
+    subprocess.run(["make", "--directory", tmp_path, "clean"], check=True, capture_output=True)
+    left = {path.name for path in (tmp_path / "build").iterdir()}
+    assert left - {"cargo-ctl"} == KEPT
+    assert not (tmp_path / "build/fuzz/cargo").exists()
