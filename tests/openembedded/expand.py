@@ -61,7 +61,7 @@ def main() -> None:
             )
             skipped = data.getVar("__SKIPPED")
             out[recipe] = {"skipped": skipped} if skipped else {name: value(data, name) for name in names}
-    print("expanded " + json.dumps(out))
+    print("answer " + json.dumps(out))
 
 
 if __name__ == "__main__":

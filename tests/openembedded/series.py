@@ -72,14 +72,26 @@ class Series:
         """Variables of recipes (see expand.py) for a board; `settings` are lines of configuration."""
         key = (board, options, json.dumps(wanted), *settings)
         if key not in self.expanded:
-            extra = WORK / self.name / "settings.conf"
-            extra.write_text("".join(line + "\n" for line in settings))
-            program = LAYER / "tests/openembedded/expand.py"
-            command = shlex.join(["/usr/bin/python3", str(program), json.dumps(wanted), str(extra)])
-            output = self.shell(self.files(board, *options), command)
-            (line,) = [line for line in output.splitlines() if line.startswith("expanded ")]
-            self.expanded[key] = json.loads(line.removeprefix("expanded "))
+            self.expanded[key] = self._answer(board, options, settings, "expand.py", json.dumps(wanted))
         return self.expanded[key]
+
+    def signatures(self, board: str, settings: Iterable[str] = ()) -> dict[str, list[str]]:
+        """Tasks that our bbappends change, by recipe (see signatures.py)."""
+        # The same recipe is parsed twice, on purpose with different outcomes.
+        settings = (*settings, 'BB_HASH_IGNORE_MISMATCH = "1"')
+        return self._answer(board, (), settings, "signatures.py")
+
+    def _answer(
+        self, board: str, options: tuple[str, ...], settings: Iterable[str], program: str, *arguments: str
+    ) -> dict:
+        """What a program of this folder prints in `kas shell`; `settings` come after the configuration."""
+        extra = WORK / self.name / "settings.conf"
+        extra.write_text("".join(line + "\n" for line in settings))
+        path = LAYER / "tests/openembedded" / program
+        command = shlex.join(["/usr/bin/python3", str(path), *arguments, str(extra)])
+        output = self.shell(self.files(board, *options), command)
+        (line,) = [line for line in output.splitlines() if line.startswith("answer ")]
+        return json.loads(line.removeprefix("answer "))
 
 
 # One series with each way to Rust.

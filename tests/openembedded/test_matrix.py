@@ -39,6 +39,13 @@ WANTED = {
     ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_INSTALL", "WKS_FILE"],
 }
 OFF = ('DISTRO_FEATURES:remove = "overlayroot"',)
+# Kernel and U-Boot that are there for this board, but not its own ones.
+OTHERS = (
+    'PREFERRED_PROVIDER_virtual/kernel = "linux-fslc-lts"',
+    'PREFERRED_PROVIDER_virtual/bootloader = "u-boot-imx"',
+    'PREFERRED_PROVIDER_u-boot = "u-boot-imx"',
+    'IMX_DEFAULT_BOOTLOADER = "u-boot-imx"',
+)
 VERIFIED = {
     IMAGE: [
         "EXTRA_IMAGECMD:ext4",
@@ -269,3 +276,24 @@ def test_images_that_cannot_be_sealed_are_left_out(series: Series) -> None:
     found = series.expand("nitrogen6x", {IMAGE: ["PN"], INITRAMFS: ["PN"]}, ('OVERLAYROOT_VERITY = "1"',))
     assert "needs veritysetup, which is in cryptsetup of meta-oe" in found[IMAGE]["skipped"]
     assert found[INITRAMFS] == {"PN": "overlayroot-initramfs"}
+
+
+@pytest.mark.parametrize(
+    ("board", "settings", "recipes"),
+    [
+        ("nitrogen6x", (), {"linux-boundary", "u-boot-boundary"}),
+        ("imx6qdlsabresd", (), {"linux-fslc", "u-boot-fslc"}),
+        ("imx6qdlsabresd", OTHERS, {"linux-fslc-lts", "u-boot-imx"}),
+        ("qemuarm", (), {"linux-yocto", "u-boot"}),
+    ],
+)
+def test_bbappends_change_no_hash_without_the_feature(
+    series: Series, board: str, settings: tuple[str, ...], recipes: set[str]
+) -> None:
+    """yocto-check-layer does not see those for board support layers: it adds only what a layer depends on."""
+    off = series.signatures(board, (*OFF, *settings))
+    assert {name.partition("_")[0] for name in off} == recipes
+    assert not any(off.values()), off
+    # With it they do: hashes that are all the same would prove nothing.
+    on = series.signatures(board, settings)
+    assert on.keys() == off.keys() and all(on.values()), on
