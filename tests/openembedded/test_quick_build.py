@@ -3,13 +3,16 @@
 
 import gzip
 import pathlib
+import shutil
 import subprocess
 
 import pytest
 from labgrid_board import BoardStrategy
 from quick import (
+    DEPLOY,
     ENVIRONMENT,
     FOLDER,
+    IMAGES,
     INITRAMFS,
     NAME,
     PACKAGES,
@@ -87,6 +90,20 @@ def test_boots_to_the_overlay(board: BoardStrategy) -> None:
 
 def test_one_writable_boot(board: BoardStrategy) -> None:
     assert_writable_on_request(board)
+
+
+def test_without_a_card_of_wics(scarthgap: Series, deployed: pathlib.Path) -> None:
+    """In a folder of its own, where nothing is deployed yet: what the boot partition needs is there, too."""
+    other = WORK / FOLDER / "build/tmp-without-wic"
+    shutil.rmtree(other, ignore_errors=True)
+    settings = f'TMPDIR = "{other}"\nIMAGE_FSTYPES = "tar"\nOVERLAYROOT_IMAGE_FSTYPES = ""\n'
+    result = build(scarthgap, "overlayroot-image-minimal", settings)
+    assert result.returncode == 0, result.stdout[-6000:]
+    images = other / IMAGES
+    assert (images / f"{NAME}.tar").is_file() and not list(images.glob("*.wic*"))
+    for name in (INITRAMFS, "boot.scr-overlayroot"):
+        assert (images / name).read_bytes() == (DEPLOY / name).read_bytes()
+    assert "ofs_root=" in (images / ENVIRONMENT).read_text()
 
 
 @pytest.mark.parametrize(
