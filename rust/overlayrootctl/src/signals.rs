@@ -3,8 +3,8 @@
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// Runs `work` to its end; what should end this program meanwhile does so afterwards.
-pub fn held_back<T>(work: impl FnOnce() -> T) -> T {
+/// Those that ask a program to end.
+pub fn ending() -> SigSet {
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGINT,
@@ -14,7 +14,12 @@ pub fn held_back<T>(work: impl FnOnce() -> T) -> T {
     ] {
         set.add(signal);
     }
-    let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    set
+}
+
+/// Runs `work` to its end; what should end this program meanwhile does so afterwards.
+pub fn held_back<T>(work: impl FnOnce() -> T) -> T {
+    let before = ending().thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let result = work();
     if let Ok(before) = before {
         let _ = before.thread_set_mask(); // it was the mask a moment ago

@@ -33,6 +33,7 @@ use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
 use crate::live::{self, Layers};
 use crate::shown::Show;
+use crate::signals;
 
 /// How often, and after which pauses, read-only is tried again while somebody holds the file system.
 const TRIES: u32 = 20;
@@ -313,16 +314,8 @@ fn is_file_system_read_only(table: &str, of: &Mount) -> bool {
 }
 
 fn handled() -> SigSet {
-    let mut set = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-        Signal::SIGCHLD,
-    ] {
-        set.add(signal);
-    }
+    let mut set = signals::ending();
+    set.add(Signal::SIGCHLD);
     set
 }
 
