@@ -39,9 +39,11 @@ WANTED = {
     ORDINARY: ["IMAGE_BOOT_FILES", "IMAGE_INSTALL", "WKS_FILE"],
 }
 OFF = ('DISTRO_FEATURES:remove = "overlayroot"',)
-# The BSP of NXP, which meta-freescale has for its boards beside mainline's.
-NXP = ('IMX_DEFAULT_BSP = "nxp"',)
-LINUX_IMX = 'PREFERRED_PROVIDER_virtual/kernel = "linux-imx"'
+# The BSP of NXP, which meta-freescale has beside mainline's: its own kernel, and NXP's unchanged one.
+NXP_KERNELS = {
+    "linux-fslc-imx": ('IMX_DEFAULT_BSP = "nxp"',),
+    "linux-imx": ('IMX_DEFAULT_BSP = "nxp"', 'PREFERRED_PROVIDER_virtual/kernel = "linux-imx"'),
+}
 # Kernel and U-Boot that are there for this board, but not its own ones.
 OTHERS = (
     'PREFERRED_PROVIDER_virtual/kernel = "linux-fslc-lts"',
@@ -146,11 +148,10 @@ def test_kernel_gets_fragments(series: Series, board: str) -> None:
     assert "file://overlayroot.cfg" in words(series.expand(board, WANTED)[KERNEL]["SRC_URI"])
 
 
-@pytest.mark.parametrize("kernel", ["linux-fslc-imx", "linux-imx"])
+@pytest.mark.parametrize("kernel", NXP_KERNELS)
 def test_kernel_of_nxp(series: Series, kernel: str) -> None:
     """The vendor's kernel in place of mainline's."""
-    settings = (*NXP, f'PREFERRED_PROVIDER_virtual/kernel = "{kernel}"')
-    found = series.expand("imx6qdlsabresd", WANTED, settings)
+    found = series.expand("imx6qdlsabresd", WANTED, NXP_KERNELS[kernel])
     assert found[""]["PREFERRED_PROVIDER_virtual/kernel"] == kernel
     assert {"file://overlayroot.cfg", "file://overlayroot-imx.cfg"} <= set(words(found[KERNEL]["SRC_URI"]))
     assert found[IMAGE]["WKS_FULL_PATH"].endswith("/overlayroot-card-spl.wks")
@@ -298,8 +299,7 @@ def test_images_that_cannot_be_sealed_are_left_out(series: Series) -> None:
         ("nitrogen6x", (), {"linux-boundary", "u-boot-boundary"}),
         ("imx6qdlsabresd", (), {"linux-fslc", "u-boot-fslc"}),
         ("imx6qdlsabresd", OTHERS, {"linux-fslc-lts", "u-boot-imx"}),
-        ("imx6qdlsabresd", NXP, {"linux-fslc-imx", "u-boot-fslc"}),
-        ("imx6qdlsabresd", (*NXP, LINUX_IMX), {"linux-imx", "u-boot-fslc"}),
+        *(("imx6qdlsabresd", settings, {kernel, "u-boot-fslc"}) for kernel, settings in NXP_KERNELS.items()),
         ("qemuarm", (), {"linux-yocto", "u-boot"}),
     ],
 )
