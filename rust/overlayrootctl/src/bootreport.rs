@@ -7,7 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// Where it may be: in the RAM layer, or in /run when there is none.
 const PLACES: [&str; 2] = ["/mnt/root-RW/report.json", "/run/overlayroot/report.json"];
@@ -116,10 +116,10 @@ fn read_at(path: &Path) -> Result<Option<BootReport>> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::system("read", path.shown())(error)),
+        Err(error) => return Err(Error::system("read", path.quoted())(error)),
     };
     let malformed = |cause| Error::Malformed {
-        object: path.shown().to_string(),
+        object: path.quoted().to_string(),
         cause,
         remedy: "the init and overlayrootctl must be of the same release; update both",
     };

@@ -3,7 +3,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::{commands, exit, shown};
+use crate::{commands, exit, quoting};
 
 /// The program's command line.
 pub fn command() -> Command {
@@ -28,7 +28,7 @@ fn program() -> Command {
             "Exit codes: {}\nEnvironment: {}\n{}",
             exit::CODES,
             exit::ENVIRONMENT,
-            shown::HELP
+            quoting::HELP
         ))
         .subcommand_required(true)
         .arg_required_else_help(true)

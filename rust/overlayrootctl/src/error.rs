@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::exit;
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// Result of everything here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -190,7 +190,7 @@ impl fmt::Display for Error {
                     false => {
                         for (at, path) in done.iter().enumerate() {
                             let comma = if at == 0 { "" } else { ", " };
-                            write!(f, "{comma}{}", path.shown())?;
+                            write!(f, "{comma}{}", path.quoted())?;
                         }
                         Ok(())
                     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Who uses the real root in a way that keeps it writable.
 
-use crate::shown::Show;
+use crate::quoting::Quote;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -97,11 +97,11 @@ fn open_file(folder: &Path, device: u64) -> Option<String> {
         }
         let path = fs::read_link(entry.path()).unwrap_or_default();
         if meta.nlink() == 0 {
-            return Some(format!("{} is deleted and open", path.shown()));
+            return Some(format!("{} is deleted and open", path.quoted()));
         }
         let info = folder.join("fdinfo").join(entry.file_name());
         if is_for_writing(&fs::read_to_string(info).unwrap_or_default()) {
-            return Some(format!("{} is open for writing", path.shown()));
+            return Some(format!("{} is open for writing", path.quoted()));
         }
     }
     None
@@ -139,8 +139,8 @@ fn mapping(line: &str, device: &str) -> Option<String> {
         access.contains('w') && access.ends_with('s'),
         path.ends_with(" (deleted)"),
     ) {
-        (_, true) => Some(format!("{} is mapped", path.shown())),
-        (true, _) => Some(format!("{} is mapped for writing", path.shown())),
+        (_, true) => Some(format!("{} is mapped", path.quoted())),
+        (true, _) => Some(format!("{} is mapped for writing", path.quoted())),
         _ => None,
     }
 }

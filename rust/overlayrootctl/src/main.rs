@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use overlayrootctl::output::{colored, unless_closed, Output};
-use overlayrootctl::{cli, commands, exit, shown};
+use overlayrootctl::{cli, commands, exit, quoting};
 
 fn main() -> ExitCode {
     start_log();
@@ -59,7 +59,7 @@ fn start_log() {
             writeln!(
                 out,
                 "[{style}{level:<5}{style:#}] {}",
-                shown::line(&message)
+                quoting::line(&message)
             )
         })
         .init();
@@ -68,7 +68,7 @@ fn start_log() {
 /// Whether a terminal prints all of it, and it is no longer than what a person types.
 fn is_harmless(argument: &OsStr) -> bool {
     let text = argument.to_str();
-    text.is_some_and(|text| text.len() <= LONGEST_ARGUMENT && shown::line(text) == text)
+    text.is_some_and(|text| text.len() <= LONGEST_ARGUMENT && quoting::line(text) == text)
 }
 
 /// Bytes of an argument that is repeated in a message.

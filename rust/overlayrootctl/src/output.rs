@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Standard output: text for people, JSON for programs; colours on a terminal only. What others made (names,
-//! labels, messages) goes through [`shown`].
+//! labels, messages) goes through [`quoting`].
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::shown;
+use crate::quoting;
 
 /// How to print.
 pub struct Output {
@@ -79,7 +79,7 @@ impl Output {
         let written = if self.json {
             serde_json::to_string_pretty(value)
                 .map_err(io::Error::from)
-                .and_then(|text| writeln!(out, "{}", shown::json(&text)))
+                .and_then(|text| writeln!(out, "{}", quoting::json(&text)))
         } else {
             text(&mut out)
         };
@@ -97,7 +97,7 @@ impl Output {
         let mut out = io::stdout().lock();
         let written = serde_json::to_string(value)
             .map_err(io::Error::from)
-            .and_then(|text| writeln!(out, "{}", shown::json(&text)));
+            .and_then(|text| writeln!(out, "{}", quoting::json(&text)));
         written.and_then(|()| out.flush()).map_err(Error::Output)
     }
 
@@ -108,9 +108,9 @@ impl Output {
         } else {
             ("", "")
         };
-        eprintln!("{on}error:{off} {}", shown::line(&error.to_string()));
+        eprintln!("{on}error:{off} {}", quoting::line(&error.to_string()));
         if !error.remedy().is_empty() {
-            eprintln!("remedy: {}", shown::line(error.remedy()));
+            eprintln!("remedy: {}", quoting::line(error.remedy()));
         }
         if self.json {
             let object = serde_json::json!({

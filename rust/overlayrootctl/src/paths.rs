@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// The path of the entry itself, all links before its last part followed, seen from the root. Refuses what
 /// is not on the root's own file system: it is not changed in RAM at all.
@@ -25,7 +25,7 @@ pub fn inside_root(path: &Path) -> Result<PathBuf> {
         match device(folder) {
             Ok((there, true)) if there != root => {
                 return Err(Error::refused(
-                    format!("{} is on another file system than /", path.shown()),
+                    format!("{} is on another file system than /", path.quoted()),
                     "what is written there does not go through the RAM layer",
                 ));
             }
@@ -45,7 +45,7 @@ fn resolve(path: &Path) -> Result<PathBuf> {
             Some(Component::Normal(name)) => name,
             Some(Component::ParentDir) => {
                 return Err(Error::refused(
-                    format!("{} ends with ..", path.shown()),
+                    format!("{} ends with ..", path.quoted()),
                     "name the directory itself",
                 ))
             }
@@ -61,7 +61,7 @@ fn resolve(path: &Path) -> Result<PathBuf> {
         match fs::canonicalize(folder) {
             Ok(there) => return Ok(missing.iter().rev().fold(there, |p, n| p.join(n))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::system("look at", folder.shown())(error)),
+            Err(error) => return Err(Error::system("look at", folder.quoted())(error)),
         }
     }
 }

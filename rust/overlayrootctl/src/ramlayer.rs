@@ -12,8 +12,8 @@ use rustix::mount::mount_remount;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::quoting::Quote;
 use crate::remount::mount_flags;
-use crate::shown::Show;
 
 /// Where the init mounts it.
 pub const RAM_LAYER: &str = "/mnt/root-RW";
@@ -41,14 +41,14 @@ impl Layer {
     pub fn look_at(path: &Path) -> Result<Layer> {
         let none = || {
             Error::refused(
-                format!("there is no RAM layer at {}", path.shown()),
+                format!("there is no RAM layer at {}", path.quoted()),
                 "boot with overlayfs=yes (overlayrootctl enable); overlayrootctl status says what is mounted",
             )
         };
         let stat = match statfs(path) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Err(none()),
-            Err(error) => return Err(Error::system("look at", path.shown())(error)),
+            Err(error) => return Err(Error::system("look at", path.quoted())(error)),
         };
         #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
         let (kind, block) = (stat.f_type as u64, stat.f_bsize as u64);
@@ -109,13 +109,13 @@ impl Layer {
         }
         let flags = mount_flags(&self.path)?;
         let options = format!("size={},nr_inodes={}", limits.bytes, limits.inodes);
-        log::debug!("remount {}: {flags:?} {options}", self.path.shown());
+        log::debug!("remount {}: {flags:?} {options}", self.path.quoted());
         mount_remount(&self.path, flags, options)
-            .map_err(Error::system("resize", self.path.shown()))?;
+            .map_err(Error::system("resize", self.path.quoted()))?;
         let now = Layer::look_at(&self.path)?;
         if (now.size_bytes, now.size_inodes) != (limits.bytes, limits.inodes) {
             return Err(Error::Malformed {
-                object: self.path.shown().to_string(),
+                object: self.path.quoted().to_string(),
                 cause: format!(
                     "asked for {} bytes, {} inodes, but it has {now}",
                     limits.bytes, limits.inodes

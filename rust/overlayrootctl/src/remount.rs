@@ -7,12 +7,12 @@ use rustix::fs::{statvfs, StatVfsMountFlags};
 use rustix::mount::MountFlags;
 
 use crate::error::{Error, Result};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// The flags with which a file system is mounted.
 pub fn mount_flags(path: &Path) -> Result<MountFlags> {
     let now = statvfs(path)
-        .map_err(Error::system("look at", path.shown()))?
+        .map_err(Error::system("look at", path.quoted()))?
         .f_flag;
     let table = [
         (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),

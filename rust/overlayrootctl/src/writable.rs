@@ -27,13 +27,13 @@ use crate::devicelock;
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::holders;
-use crate::keep::area::Area;
-use crate::keep::in_use::{self, SecondNames};
 use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
 use crate::live::{self, Layers};
-use crate::shown::Show;
+use crate::quoting::Quote;
 use crate::signals;
+use crate::writer::area::Area;
+use crate::writer::in_use::{self, SecondNames};
 
 /// How often, and after which pauses, read-only is tried again while somebody holds the file system.
 const TRIES: u32 = 20;
@@ -216,7 +216,7 @@ impl Lock {
         let path = PathBuf::from(&layers.ram.target).join("overlayrootctl.lock");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(Error::system("open", path.shown()))?;
+            .map_err(Error::system("open", path.quoted()))?;
         let mut file = File::from(file);
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -231,7 +231,7 @@ impl Lock {
                     "wait until it is done, or end it",
                 ));
             }
-            Err(error) => return Err(Error::system("lock", path.shown())(error)),
+            Err(error) => return Err(Error::system("lock", path.quoted())(error)),
         }
         let note = format!("{purpose} (process {})\n", std::process::id());
         let written = file
@@ -240,7 +240,7 @@ impl Lock {
             .and_then(|()| file.write_all(note.as_bytes()));
         if let Err(error) = written {
             // A full RAM layer, say: the lock holds without the note.
-            log::debug!("cannot write {}: {error}", path.shown());
+            log::debug!("cannot write {}: {error}", path.quoted());
         }
         Ok(Lock(file))
     }
@@ -252,7 +252,7 @@ struct Top(File);
 impl Top {
     fn open(layers: &Layers) -> Result<Top> {
         let path = layers.lower_path();
-        let file = File::open(path).map_err(Error::system("open", path.shown()))?;
+        let file = File::open(path).map_err(Error::system("open", path.quoted()))?;
         Ok(Top(file))
     }
 

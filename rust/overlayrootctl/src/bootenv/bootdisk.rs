@@ -12,7 +12,7 @@ use overlayroot::mountinfo::{is_at_or_below, Mount};
 use overlayroot::text::unescape;
 use rustix::fs::{major, makedev, minor};
 
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// Where boot partitions are mounted.
 const BOOT: &str = "/boot";
@@ -101,7 +101,7 @@ fn node(sysfs: &Path) -> io::Result<PathBuf> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!("{} is another device", node.shown()),
+            format!("{} is another device", node.quoted()),
         ))
     }
 }

@@ -22,8 +22,8 @@ use super::uenv::{self, Import, UENV};
 use crate::error::{Error, Result};
 use crate::layers::dir::Dir;
 use crate::live::{self, Live};
+use crate::quoting::Quote;
 use crate::remount::mount_flags;
-use crate::shown::Show;
 use crate::signals::held_back;
 
 /// Files by one of which a boot partition of ours is known.
@@ -66,13 +66,13 @@ impl BootPartition {
             let real = fs::canonicalize(&folder).unwrap_or_default();
             if !real.is_dir() {
                 return Err(Error::missing(
-                    format!("{} is no folder", folder.shown()),
+                    format!("{} is no folder", folder.quoted()),
                     "correct --boot",
                 ));
             }
             if !holds(&real, &MARKS) && !holds(&real, &IMPORTED) {
                 return Err(Error::missing(
-                    format!("{} has no file of a boot partition", folder.shown()),
+                    format!("{} has no file of a boot partition", folder.quoted()),
                     "mount the boot partition there, or correct --boot",
                 ));
             }
@@ -150,19 +150,19 @@ impl BootPartition {
             Err(Errno::BUSY) if is_mounted(&device, &mounts) => {
                 return Err(nothing(format!(
                     "{} holds none of {}",
-                    device.shown(),
+                    device.quoted(),
                     MARKS.join(", ")
                 )))
             }
             // It is there, and not known what it says.
             Err(error @ (Errno::BUSY | Errno::PERM)) => {
-                return Err(Error::system("mount", device.shown())(error)
+                return Err(Error::system("mount", device.quoted())(error)
                     .with_remedy("run this as root; or unmount it where it is mounted already"))
             }
             Err(_) => {
                 return Err(nothing(format!(
                     "{} is neither vfat nor ext4",
-                    device.shown()
+                    device.quoted()
                 )))
             }
         }
@@ -196,7 +196,9 @@ impl BootPartition {
         match read() {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::system("read", self.folder.join(name).shown())(error)),
+            Err(error) => Err(Error::system("read", self.folder.join(name).quoted())(
+                error,
+            )),
         }
     }
 
@@ -240,7 +242,7 @@ impl BootPartition {
         if let (Some(device), true) = (&self.mounted, self.journal_left) {
             unmount(&self.folder, UnmountFlags::NOFOLLOW)
                 .and_then(|()| mount_read_only(device, "ext4", c_str(b"\0")))
-                .map_err(Error::system("mount with its journal", device.shown()))?;
+                .map_err(Error::system("mount with its journal", device.quoted()))?;
         }
         let flags = mount_flags(&self.folder)?;
         let writable = flags - MountFlags::RDONLY;
@@ -258,7 +260,7 @@ impl BootPartition {
     fn write_beside(&self, name: &str, bytes: &[u8], writable: MountFlags) -> Result<()> {
         let path = self.folder.join(name);
         let beside = self.folder.join("uEnv.new");
-        let failed = |error| Error::system("write", path.shown())(error);
+        let failed = |error| Error::system("write", path.quoted())(error);
         let folder = File::open(&self.folder).map_err(failed)?;
         // What a cut has left may name clusters that are free: then vfat becomes read-only as it is removed.
         discard(&beside, &folder).map_err(failed)?;
@@ -286,7 +288,7 @@ impl BootPartition {
 
     fn remount(&self, flags: MountFlags, operation: &'static str) -> Result<()> {
         mount_remount(&self.folder, flags, "")
-            .map_err(Error::system(operation, self.folder.shown()))
+            .map_err(Error::system(operation, self.folder.quoted()))
     }
 }
 
@@ -300,12 +302,12 @@ impl Turn {
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options
             .open(LOCK)
-            .map_err(Error::system("open", LOCK.shown()))?;
+            .map_err(Error::system("open", LOCK.quoted()))?;
         for _ in 0..TRIES {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Turn(file)),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(PAUSE),
-                Err(error) => return Err(Error::system("lock", LOCK.shown())(error)),
+                Err(error) => return Err(Error::system("lock", LOCK.quoted())(error)),
             }
         }
         Err(Error::refused(
@@ -374,7 +376,11 @@ fn exchange(from: &Path, to: &Path) -> io::Result<bool> {
 
 impl fmt::Display for BootPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.mounted.as_ref().unwrap_or(&self.folder).shown().fmt(f)
+        self.mounted
+            .as_ref()
+            .unwrap_or(&self.folder)
+            .quoted()
+            .fmt(f)
     }
 }
 
@@ -390,7 +396,7 @@ impl Drop for BootPartition {
                 other => other,
             };
             if let Err(error) = result {
-                log::warn!("cannot unmount {}: {error}", self.folder.shown());
+                log::warn!("cannot unmount {}: {error}", self.folder.quoted());
             }
         }
     }

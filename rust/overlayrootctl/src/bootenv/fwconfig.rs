@@ -4,7 +4,7 @@
 //! Format of the file: tools/env/fw_env.config of U-Boot. Format of an environment: include/env_internal.h
 //! there: CRC-32 of the data, little-endian; one byte of flags where there are two copies; the data.
 
-use crate::shown::Show;
+use crate::quoting::Quote;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -68,7 +68,7 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
         Ok(text) => text,
         Err(error) => {
             return Some(Finding {
-                cause: format!("cannot read {}: {error}", config.shown()),
+                cause: format!("cannot read {}: {error}", config.quoted()),
                 remedy: remedy_of(
                     &error,
                     "write it: a line with device, offset, size of the environment and of an erase block",
@@ -80,7 +80,7 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
     if places.is_empty() {
         // The newer format of libubootenv is YAML, which its own tools know best.
         return (!text.contains("uboot:")).then(|| Finding {
-            cause: format!("{} names no place", config.shown()),
+            cause: format!("{} names no place", config.quoted()),
             remedy: "add a line with device, offset, size of the environment and of an erase block",
         });
     }

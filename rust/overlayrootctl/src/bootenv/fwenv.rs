@@ -9,7 +9,7 @@ use super::bootpart::BootPartition;
 use super::uenv::{import, Import};
 use super::{apply, fwconfig, names, Change, Store, Variables, View, ONCE};
 use crate::error::{Error, Result};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 const CONFIG: &str = "/etc/fw_env.config";
 const NAME: &str = "U-Boot's environment";
@@ -50,7 +50,7 @@ impl Tools {
         };
         if !tools.config.exists() {
             return Err(Error::missing(
-                format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.shown()),
+                format!("{} is missing, so that it is not known where U-Boot keeps its environment", tools.config.quoted()),
                 "write it: a line with device, offset, size of the environment and of an erase block, as in \
                  \"/dev/mtd1 0x0 0x2000 0x1000\"; U-Boot was built with them (CONFIG_ENV_OFFSET, \
                  CONFIG_ENV_SIZE, CONFIG_ENV_SECT_SIZE)",
@@ -66,14 +66,14 @@ impl Tools {
     }
 
     fn run(&self, program: &Path, arguments: &[&str], input: Option<&str>) -> Result<Output> {
-        log::debug!("{} {arguments:?} {input:?}", program.shown());
+        log::debug!("{} {arguments:?} {input:?}", program.quoted());
         let mut command = Command::new(program);
         command
             .arg("-c")
             .arg(&self.config)
             .args(arguments)
             .env("LC_ALL", "C");
-        spawn(command, input).map_err(Error::system("run", program.shown()))
+        spawn(command, input).map_err(Error::system("run", program.quoted()))
     }
 
     /// What fw_printenv prints; `None` when it says that there is no such variable (u-boot-tools).

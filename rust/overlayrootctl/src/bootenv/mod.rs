@@ -22,7 +22,7 @@ pub use outcome::carry_out;
 pub use settings::{disable, enable, names, next_boot, once, size, NextBoot, View, ONCE};
 
 use crate::error::{Error, Result};
-use crate::shown::Show;
+use crate::quoting::Quote;
 use bootpart::BootPartition;
 use uenv::Import;
 
@@ -217,7 +217,7 @@ fn in_the_way(store: &dyn Store, changes: &[Change], wanted: &Wanted<'_>) -> Res
     let mut remedy = "look into overlayroot.env and uEnv.txt";
     for name in names().filter(|name| is_in_the_way(name)) {
         let value = view.effective.get(name);
-        let value = value.map(String::as_str).unwrap_or_default().shown();
+        let value = value.map(String::as_str).unwrap_or_default().quoted();
         let file = stronger.iter().rfind(|(_, file)| file.contains_key(name));
         let reason;
         (reason, remedy) = match file {

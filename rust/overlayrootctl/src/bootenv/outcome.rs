@@ -7,7 +7,7 @@ use super::{change, look_at, Change, NextBoot, Store, Wanted};
 use crate::error::Result;
 use crate::exit;
 use crate::output::{Output, Tone};
-use crate::shown::{self, Show};
+use crate::quoting::{self, Quote};
 
 /// What was done, with `--json`.
 #[derive(Serialize)]
@@ -34,22 +34,22 @@ pub fn carry_out(
         next_boot: look_at(store)?,
     };
     output.print(&outcome, |out| {
-        writeln!(out, "{}:", shown::line(&outcome.store))?;
+        writeln!(out, "{}:", quoting::line(&outcome.store))?;
         if changes.is_empty() {
             writeln!(out, "  says so already; nothing was written")?;
         }
         for Change { name, from, to } in changes {
             let before = from.as_ref().map_or("not set".to_owned(), |from| {
-                format!("it was {}", from.shown())
+                format!("it was {}", from.quoted())
             });
             match to {
-                Some(to) => writeln!(out, "  {name}={} ({before})", to.shown())?,
+                Some(to) => writeln!(out, "  {name}={} ({before})", to.quoted())?,
                 None => writeln!(out, "  {name} removed ({before})")?,
             }
         }
         for warning in &outcome.next_boot.warnings {
             let tone = output.tone(Tone::Warning, "warning:");
-            writeln!(out, "{tone} {}", shown::line(warning))?;
+            writeln!(out, "{tone} {}", quoting::line(warning))?;
         }
         writeln!(out, "{says}")
     })?;

@@ -10,7 +10,7 @@ use overlayroot::settings::Settings;
 use serde::Serialize;
 
 use super::{Change, Variables};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// The variable that the boot script uses up before it makes one writable boot.
 pub const ONCE: &str = "overlayfs_once";
@@ -110,7 +110,7 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
     if let Some(odd) = odd {
         settings.warnings.push(format!(
             "{} has characters that U-Boot's shell takes for its own: what it makes of them cannot be told",
-            odd.shown()
+            odd.quoted()
         ));
     }
     if !view.complete && value(OVERLAYFS).is_none() {

@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::exit;
-use crate::keep::planning::{can_be_opened, Action, Plan};
-use crate::keep::writing;
 use crate::layers::view::{unshare_mounts, View};
 use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
-use crate::shown::Show;
+use crate::quoting::Quote;
 use crate::writable::{with_writable_lower, Done, Job, Signals};
+use crate::writer::planning::{can_be_opened, Action, Plan};
+use crate::writer::writing;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -172,12 +172,12 @@ fn text(outcome: &Outcome, output: &Output, out: &mut dyn Write) -> std::io::Res
             out,
             "{} {}",
             output.tone(Tone::Good, word),
-            committed.path.shown()
+            committed.path.quoted()
         )?;
     }
     for skipped in &outcome.skipped {
         let word = output.tone(Tone::Warning, "left out");
-        writeln!(out, "{word} {}: {}", skipped.path.shown(), skipped.reason)?;
+        writeln!(out, "{word} {}: {}", skipped.path.quoted(), skipped.reason)?;
     }
     if outcome.committed.is_empty() {
         writeln!(out, "Nothing is to be kept.")?;

@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
-use crate::shown::{self, Show};
+use crate::quoting::{self, Quote};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 fn define() -> Command {
     Command::new("diff")
-        .about("Show what was added, changed and deleted against the real root")
+        .about("Quote what was added, changed and deleted against the real root")
         .arg(
             Arg::new("path")
                 .value_name("PATH")
@@ -49,7 +49,7 @@ fn define() -> Command {
             Arg::new("content")
                 .long("content")
                 .action(ArgAction::SetTrue)
-                .help("Show the differences in text files, too"),
+                .help("Quote the differences in text files, too"),
         )
         .arg(
             Arg::new("null")
@@ -117,8 +117,8 @@ fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> 
     };
     // A directory is known by the slash behind its name.
     let name = |path: &Path| match change.kind {
-        Kind::Directory => path.join("").shown().to_string(),
-        _ => path.shown().to_string(),
+        Kind::Directory => path.join("").quoted().to_string(),
+        _ => path.quoted().to_string(),
     };
     write!(out, "{} {}", output.tone(tone, word), name(&change.path))?;
     match &change.how {
@@ -131,7 +131,7 @@ fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> 
     }
     writeln!(out)?;
     if let Some(diff) = &entry.diff {
-        let diff = shown::lines(diff);
+        let diff = quoting::lines(diff);
         out.write_all(diff.as_bytes())?;
         if !diff.ends_with('\n') {
             writeln!(out)?; // a line that ends with a carriage return
@@ -174,7 +174,7 @@ fn text_diff(view: &View, change: &Change) -> Result<Option<String>> {
 }
 
 fn unified(old: &str, new: &str, path: &Path) -> String {
-    let name = path.shown();
+    let name = path.quoted();
     TextDiff::configure()
         .timeout(PATIENCE)
         .diff_lines(old, new)

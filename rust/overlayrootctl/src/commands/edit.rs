@@ -10,13 +10,13 @@ use clap::{value_parser, Arg, ArgMatches, Command};
 use rustix::mount::{mount, mount_bind, mount_bind_recursive, MountFlags};
 
 use crate::error::{Error, Result};
-use crate::keep::planning::can_be_opened;
 use crate::layers::dir::Dir;
 use crate::live::{Layers, Live};
 use crate::output::Output;
 use crate::privilege::need_root;
-use crate::shown::{self, Show};
+use crate::quoting::{self, Quote};
 use crate::writable::{with_writable_lower, Done, Job, Signals};
+use crate::writer::planning::can_be_opened;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -66,7 +66,7 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
         words.push(shell(layers.lower_path()));
         eprintln!(
             "{} is writable in this shell. Leave it (exit, Ctrl-D) to make it read-only again.",
-            shown::line(&layers.lower.source)
+            quoting::line(&layers.lower.source)
         );
     }
     let ended = with_writable_lower(layers, &EDIT, || enter(layers, &words))?;
@@ -87,9 +87,10 @@ fn shell(lower: &Path) -> OsString {
 /// Becomes the command; returns only when that fails.
 fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
     let lower = layers.lower_path();
-    let tree = Dir::open(lower).map_err(Error::system("open", lower.shown()))?;
+    let tree = Dir::open(lower).map_err(Error::system("open", lower.quoted()))?;
     furnish(lower, &tree);
-    std::os::unix::fs::chroot(lower).map_err(Error::system("change the root to", lower.shown()))?;
+    std::os::unix::fs::chroot(lower)
+        .map_err(Error::system("change the root to", lower.quoted()))?;
     std::env::set_current_dir("/").map_err(Error::system("change to", "/"))?;
     let (program, arguments) = words
         .split_first()
@@ -98,7 +99,7 @@ fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
         .args(arguments)
         .env("OVERLAYROOT_EDIT", "1")
         .exec();
-    Err(Error::system("run", program.shown())(error)).map_err(|e: Error| {
+    Err(Error::system("run", program.quoted())(error)).map_err(|e: Error| {
         e.with_remedy("it has to be installed in the real root, and on the PATH")
     })
 }

@@ -10,7 +10,7 @@ use clap_mangen::Man;
 
 use crate::error::{Error, Result};
 use crate::output::Output;
-use crate::shown::{self, Show};
+use crate::quoting::{self, Quote};
 use crate::{cli, exit};
 
 /// The command.
@@ -47,8 +47,8 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
     for page in pages {
         let path = folder.join(format!("{}.8", page.get_name()));
         let mut text = Vec::new();
-        render(page, &mut text).map_err(Error::system("make", path.shown()))?;
-        fs::write(&path, text).map_err(Error::system("write", path.shown()))?;
+        render(page, &mut text).map_err(Error::system("make", path.quoted()))?;
+        fs::write(&path, text).map_err(Error::system("write", path.quoted()))?;
     }
     Ok(exit::DONE)
 }
@@ -72,7 +72,7 @@ fn render(mut page: Command, text: &mut Vec<u8>) -> io::Result<()> {
         man.render_subcommands_section(text)?;
         section(text, "EXIT STATUS", exit::CODES)?;
         section(text, "ENVIRONMENT", exit::ENVIRONMENT)?;
-        return section(text, "NOTES", shown::HELP);
+        return section(text, "NOTES", quoting::HELP);
     }
     if let Some(notes) = notes {
         section(text, "NOTES", &notes)?;

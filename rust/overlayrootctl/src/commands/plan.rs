@@ -15,10 +15,10 @@ use serde::Serialize;
 use crate::bootreport::{BootReport, Setting};
 use crate::error::{Error, Result};
 use crate::exit;
-use crate::looking::Looking;
 use crate::output::Output;
 use crate::privilege;
-use crate::shown::{self, Show};
+use crate::quoting::{self, Quote};
+use crate::readonly::ReadOnlySystem;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -31,7 +31,7 @@ const CMDLINE: &str = "/proc/cmdline";
 
 fn define() -> Command {
     Command::new("plan")
-        .about("Show what the init would do here at a boot, without doing it")
+        .about("Quote what the init would do here at a boot, without doing it")
         .arg(
             Arg::new("cmdline")
                 .long("cmdline")
@@ -69,7 +69,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let mut warnings = Vec::new();
     let entries = match matches.get_one::<PathBuf>("conf") {
         Some(path) => {
-            let text = fs::read(path).map_err(Error::system("read", path.shown()))?;
+            let text = fs::read(path).map_err(Error::system("read", path.quoted()))?;
             let (entries, bad_lines) = config::parse(&text);
             warnings.extend(bad_lines);
             entries
@@ -80,10 +80,10 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     warnings.append(&mut settings.warnings);
     // A device that is missing now is reported at once.
     settings.wait = 0;
-    let mut looking = Looking::new();
-    let observation = observe(&mut looking, &settings);
-    if !looking.forbidden.is_empty() {
-        let devices: Vec<&str> = looking.forbidden.iter().map(String::as_str).collect();
+    let mut board = ReadOnlySystem::new();
+    let observation = observe(&mut board, &settings);
+    if !board.forbidden.is_empty() {
+        let devices: Vec<&str> = board.forbidden.iter().map(String::as_str).collect();
         warnings.push(format!(
             "{} may not be read here, so that the file system is not known and the plan is a guess: \
              run this as root of the board itself, not in a container or a sandbox",
@@ -124,9 +124,9 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     };
     output.print(&forecast, |out| {
         for warning in &forecast.warnings {
-            writeln!(out, "warning: {}", shown::line(warning))?;
+            writeln!(out, "warning: {}", quoting::line(warning))?;
         }
-        write!(out, "{}", shown::lines(&text))
+        write!(out, "{}", quoting::lines(&text))
     })?;
     Ok(if forecast.first.is_some() {
         exit::DONE

@@ -23,7 +23,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -88,7 +88,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     }
     refuse_what_is_not_safe(&view, &layers.ram.target, &chosen)?;
     for change in order(chosen) {
-        revert(&view, &change).map_err(Error::system("revert", change.path.shown()))?;
+        revert(&view, &change).map_err(Error::system("revert", change.path.quoted()))?;
         outcome.reverted.push(change.path);
     }
     output.print(&outcome, |out| {
@@ -97,11 +97,11 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
                 out,
                 "{} {}",
                 output.tone(Tone::Good, "reverted"),
-                path.shown()
+                path.quoted()
             )?;
         }
         for path in &outcome.unchanged {
-            writeln!(out, "not changed {}", path.shown())?;
+            writeln!(out, "not changed {}", path.quoted())?;
         }
         Ok(())
     })?;
@@ -125,11 +125,11 @@ fn refuse_what_is_not_safe(view: &View, ram: &str, chosen: &[Change]) -> Result<
         if change.from_init {
             reasons.push(format!(
                 "{} is the init's copy: the original has entries that are not for this system",
-                change.path.shown()
+                change.path.quoted()
             ));
         }
         needed +=
-            size_in(&view.lower, change).map_err(Error::system("look at", change.path.shown()))?;
+            size_in(&view.lower, change).map_err(Error::system("look at", change.path.quoted()))?;
     }
     let free = rustix::fs::statvfs(ram).map_err(Error::system("look at", ram))?;
     #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::exit;
 use crate::output::Output;
 use crate::privilege::need_root;
+use crate::quoting::brief;
 use crate::ramlayer::{self, Layer};
-use crate::shown::brief;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {

@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::exit;
 use crate::live::Live;
 use crate::output::{Output, Tone};
+use crate::quoting::{self, Quote};
 use crate::ramlayer::Layer;
-use crate::shown::{self, Show};
 use crate::text::bytes;
 use crate::usage::{self, Directory};
 use crate::verdict::{judge, Level, State, Verdict};
@@ -34,7 +34,7 @@ const BIGGEST: usize = 5;
 
 fn define() -> Command {
     Command::new("status")
-        .about("Show whether this board is protected, and how full the RAM layer is")
+        .about("Quote whether this board is protected, and how full the RAM layer is")
         .after_help(
             "Exit codes of --check: 0 protected; 1 warning (a writable boot that was asked for, the real \
              root open for writing, the RAM layer 80 % full); 2 critical (a board that should be \
@@ -225,7 +225,7 @@ fn check_line(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     reasons.extend(status.verdict.disagreements.iter().cloned());
     // A bar would end the text, for monitoring.
     let reasons = reasons.join("; ").replace('|', "\\174");
-    write!(out, "OVERLAYROOT {level} - {}", shown::line(&reasons))?;
+    write!(out, "OVERLAYROOT {level} - {}", quoting::line(&reasons))?;
     // What monitoring draws curves of, in its own notation.
     let mut separator = " |";
     if let Some(ram) = &status.ram {
@@ -249,7 +249,7 @@ fn motd(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         out,
         "{}: {}",
         output.tone(tone, headline),
-        shown::line(&status.verdict.reason)
+        quoting::line(&status.verdict.reason)
     )?;
     match &status.ram {
         Some(ram) => writeln!(
@@ -268,21 +268,21 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         out,
         "{}: {}",
         output.tone(tone, headline),
-        shown::line(&status.verdict.reason)
+        quoting::line(&status.verdict.reason)
     )?;
     for disagreement in &status.verdict.disagreements {
         writeln!(
             out,
             "{} {}",
             output.tone(Tone::Bad, "disagreement:"),
-            shown::line(disagreement)
+            quoting::line(disagreement)
         )?;
     }
     for warning in &status.warnings {
         let tone = output.tone(Tone::Warning, "warning:");
-        writeln!(out, "{tone} {}", shown::line(warning))?;
+        writeln!(out, "{tone} {}", quoting::line(warning))?;
     }
-    let mut line = |name: &str, value: String| writeln!(out, "{name:10} {}", shown::line(&value));
+    let mut line = |name: &str, value: String| writeln!(out, "{name:10} {}", quoting::line(&value));
 
     let root = &status.root;
     let mut value = format!("{} {} at {}", root.device, root.fstype, root.mounted_at);
@@ -334,7 +334,7 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
     }
     for (at, directory) in status.biggest.iter().enumerate() {
         let name = if at == 0 { "biggest" } else { "" };
-        let (size, path) = (bytes(directory.bytes), directory.path.shown());
+        let (size, path) = (bytes(directory.bytes), directory.path.quoted());
         let files = match directory.files {
             1 => "1 file".to_owned(),
             n => format!("{n} files"),
@@ -352,7 +352,7 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
             format!(
                 "{}={} ({})",
                 setting.name,
-                setting.value.shown(),
+                setting.value.quoted(),
                 setting.origin
             ),
         )?;
@@ -366,7 +366,7 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
             };
             line(
                 "next boot",
-                format!("{what}, ofs-size={} ({})", next.size.shown(), next.source),
+                format!("{what}, ofs-size={} ({})", next.size.quoted(), next.source),
             )?;
             for warning in &next.warnings {
                 line("", warning.clone())?;

@@ -17,7 +17,7 @@ use super::dir::{Dir, Kind, Stat};
 use super::marks::Marked;
 use super::view::{reading, View};
 use crate::error::{Error, Result};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// Directories in each other that are followed: each takes stack and three open files.
 const DEEPEST: usize = 256;
@@ -331,7 +331,7 @@ impl Walk<'_> {
         if path.components().count() > DEEPEST {
             let top: PathBuf = path.components().take(4).collect();
             return Err(Error::refused(
-                format!("{} is more than {DEEPEST} directories deep", top.shown()),
+                format!("{} is more than {DEEPEST} directories deep", top.quoted()),
                 "move what is in it, or name other paths",
             ));
         }
@@ -386,7 +386,7 @@ pub fn no_such_path(path: &Path) -> Error {
     Error::refused(
         format!(
             "{} is neither in the running system nor in the real root",
-            path.shown()
+            path.quoted()
         ),
         "overlayrootctl diff lists what was changed",
     )
@@ -440,13 +440,13 @@ mod tests {
                 let how = match &c.how {
                     How::Added => "added".to_owned(),
                     How::Deleted => "deleted".to_owned(),
-                    How::Renamed { from } => format!("from {}", from.shown()),
+                    How::Renamed { from } => format!("from {}", from.quoted()),
                     How::Changed { what } => {
                         let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
                         words.join("+")
                     }
                 };
-                format!("{} {how}", c.path.shown())
+                format!("{} {how}", c.path.quoted())
             };
             Some(found.iter().map(text).collect())
         }

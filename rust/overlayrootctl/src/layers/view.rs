@@ -15,7 +15,7 @@ use super::dir::Dir;
 use super::marks;
 use crate::error::{Error, Result};
 use crate::live::{self, Layers};
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// The trees.
 #[derive(Debug)]
@@ -99,15 +99,15 @@ fn is_seen(mounts: &[Mount], layer: &Mount) -> Result<()> {
 impl View {
     /// Opens the trees of the running system. Call [`unshare_mounts`] before.
     pub fn open(layers: &Layers) -> Result<View> {
-        let open = |path: &Path| Dir::open(path).map_err(Error::system("open", path.shown()));
+        let open = |path: &Path| Dir::open(path).map_err(Error::system("open", path.quoted()));
         let upper = open(&layers.upper)?;
         let lower = open(layers.lower_path())?;
         // The RAM layer's own mount point is there in any case; it is covered in our table only.
         let cover = Path::new(&layers.ram.target);
-        mount_bind("/", cover).map_err(Error::system("bind / to", cover.shown()))?;
+        mount_bind("/", cover).map_err(Error::system("bind / to", cover.quoted()))?;
         let merged = open(cover);
         rustix::mount::unmount(cover, UnmountFlags::DETACH)
-            .map_err(Error::system("unmount", cover.shown()))?;
+            .map_err(Error::system("unmount", cover.quoted()))?;
         Ok(View {
             upper,
             lower,
@@ -162,7 +162,7 @@ impl View {
 
 /// For `map_err` where a tree was being read.
 pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |cause| Error::system("read", path.shown())(cause)
+    move |cause| Error::system("read", path.quoted())(cause)
 }
 
 #[cfg(test)]

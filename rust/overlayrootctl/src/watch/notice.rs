@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::level::Level;
 use super::writers::Writer;
+use crate::quoting::{self, Quote};
 use crate::ramlayer::Layer;
-use crate::shown::{self, Show};
 
 /// The kernel log; journald and syslog daemons read it.
 const KMSG: &str = "/dev/kmsg";
@@ -58,7 +58,7 @@ impl Notice {
             Level::Critical => (2, "critical: "),
         };
         let text = self.text();
-        let text = shown::line(&text);
+        let text = quoting::line(&text);
         let line = format!("<{priority}>overlayroot: {word}{text}\n");
         let written = OpenOptions::new()
             .write(true)
@@ -75,7 +75,7 @@ impl Notice {
         let writers: Vec<String> = self
             .writers
             .iter()
-            .map(|writer| writer.path.shown().to_string())
+            .map(|writer| writer.path.quoted().to_string())
             .collect();
         let mut child = Command::new("/bin/sh")
             .args(["-c", command])
@@ -104,7 +104,7 @@ impl Notice {
 
 /// `/srv/data 40 MiB 7 inodes`
 fn with_growth(writer: &Writer) -> String {
-    let mut text = writer.path.shown().to_string();
+    let mut text = writer.path.quoted().to_string();
     match writer.grown.bytes >> 10 {
         0 => {}
         kib if kib < 1 << 10 => text.push_str(&format!(" {kib} KiB")),
@@ -173,7 +173,7 @@ mod tests {
         );
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("said");
-        let command = format!("printf %s \"$OVERLAYROOT_WRITERS\" >{}", file.shown());
+        let command = format!("printf %s \"$OVERLAYROOT_WRITERS\" >{}", file.quoted());
         notice.run(&command).unwrap();
         assert_eq!(std::fs::read_to_string(file).unwrap(), name);
     }
@@ -184,7 +184,7 @@ mod tests {
         let file = folder.path().join("said");
         let command = format!(
             "echo $OVERLAYROOT_LEVEL $OVERLAYROOT_PERCENT $OVERLAYROOT_WRITERS >{}",
-            file.shown()
+            file.quoted()
         );
         notice(Level::Critical).run(&command).unwrap();
         assert_eq!(

@@ -19,7 +19,7 @@ use crate::layers::compare::{wanted_xattrs, At};
 use crate::layers::copy::{self, Copied};
 use crate::layers::dir::{Dir, Kind};
 use crate::layers::view::View;
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// Writes the plan, reads it back and compares. The lower must be writable through `lower`.
 pub fn write(view: &View, lower: &Dir, plan: &Plan) -> Result<()> {
@@ -66,7 +66,7 @@ fn stage(
         if step.action == Action::Write {
             let name = area.fresh();
             let copied = stage_one(view, lower, &step.path, area, &name, &mut first_names)
-                .map_err(Error::system("copy", step.path.shown()))
+                .map_err(Error::system("copy", step.path.quoted()))
                 .map_err(|e| {
                     e.with_remedy("nothing was changed; a file that is being written to can be committed when its program is stopped")
                 })?;
@@ -140,7 +140,7 @@ fn publish(
         Ok(())
     };
     all().map_err(|(path, cause)| Error::Partly {
-        object: path.shown().to_string(),
+        object: path.quoted().to_string(),
         cause: cause.to_string(),
         done: plan
             .steps
@@ -158,7 +158,7 @@ fn publish_one(
     progress: &mut Progress,
     area: &mut Area,
 ) -> io::Result<()> {
-    log::debug!("{:?} {}", step.action, step.path.shown());
+    log::debug!("{:?} {}", step.action, step.path.quoted());
     let (dir, name) = place(lower, &step.path)?;
     match (step.action, &progress.name) {
         (Action::Write, Some(copy)) => area.publish(copy, &dir, name),
@@ -191,10 +191,10 @@ fn verify(lower: &Dir, plan: &Plan, copies: &[Progress]) -> Result<()> {
     rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))?;
     for (step, progress) in plan.steps.iter().zip(copies) {
         let wrong = verify_one(lower, step, progress)
-            .map_err(Error::system("read back", step.path.shown()))?;
+            .map_err(Error::system("read back", step.path.quoted()))?;
         if let Some(cause) = wrong {
             return Err(Error::Malformed {
-                object: step.path.shown().to_string(),
+                object: step.path.quoted().to_string(),
                 cause,
                 remedy: "the disk may be failing: look at dmesg",
             });

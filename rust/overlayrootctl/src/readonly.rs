@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-//! The kernel, for looking only: the init's own eyes, without its hands.
+//! The kernel, read-only: what the init observes with, for a program that must change nothing.
 
 use std::collections::BTreeSet;
 
@@ -9,31 +9,31 @@ use overlayroot_sys::linux::Linux;
 use overlayroot_sys::system::{Mount, Result, Stat, System};
 
 /// A system where everything that would change something is refused.
-pub struct Looking {
+pub struct ReadOnlySystem {
     linux: Linux,
     /// Devices that could not be read, as this process may not.
     pub forbidden: BTreeSet<String>,
 }
 
-impl Looking {
+impl ReadOnlySystem {
     /// This board.
-    pub fn new() -> Looking {
-        Looking {
+    pub fn new() -> ReadOnlySystem {
+        ReadOnlySystem {
             linux: Linux::without_arguments(),
             forbidden: BTreeSet::new(),
         }
     }
 }
 
-impl Default for Looking {
+impl Default for ReadOnlySystem {
     fn default() -> Self {
-        Looking::new()
+        ReadOnlySystem::new()
     }
 }
 
 const REFUSED: Errno = Errno::EROFS;
 
-impl System for Looking {
+impl System for ReadOnlySystem {
     fn now(&mut self) -> u64 {
         self.linux.now()
     }

@@ -20,37 +20,37 @@ pub const HELP: &str =
      \"a\\tb\", \"a b\", \"\\377\". With --json they are exact; one that is not UTF-8 is a list of its bytes there.";
 
 /// What has a name to be shown.
-pub trait Show {
+pub trait Quote {
     /// The name, quoted where it is not plain.
-    fn shown(&self) -> Name<'_>;
+    fn quoted(&self) -> Name<'_>;
 }
 
-impl Show for OsStr {
-    fn shown(&self) -> Name<'_> {
+impl Quote for OsStr {
+    fn quoted(&self) -> Name<'_> {
         Name(self.as_bytes())
     }
 }
 
-impl Show for OsString {
-    fn shown(&self) -> Name<'_> {
+impl Quote for OsString {
+    fn quoted(&self) -> Name<'_> {
         Name(self.as_bytes())
     }
 }
 
-impl Show for Path {
-    fn shown(&self) -> Name<'_> {
+impl Quote for Path {
+    fn quoted(&self) -> Name<'_> {
         Name(self.as_os_str().as_bytes())
     }
 }
 
-impl Show for PathBuf {
-    fn shown(&self) -> Name<'_> {
+impl Quote for PathBuf {
+    fn quoted(&self) -> Name<'_> {
         Name(self.as_os_str().as_bytes())
     }
 }
 
-impl Show for str {
-    fn shown(&self) -> Name<'_> {
+impl Quote for str {
+    fn quoted(&self) -> Name<'_> {
         Name(self.as_bytes())
     }
 }
@@ -180,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn shown(name: &[u8]) -> String {
-        OsStr::from_bytes(name).shown().to_string()
+        OsStr::from_bytes(name).quoted().to_string()
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
 
         #[test]
         fn nothing_is_left_to_obey(text in any::<String>()) {
-            for shown in [text.shown().to_string(), line(&text).into_owned(), json(&text.replace('\n', ""))] {
+            for shown in [text.quoted().to_string(), line(&text).into_owned(), json(&text.replace('\n', ""))] {
                 prop_assert!(!shown.contains(char::is_control), "{}", shown.escape_debug());
             }
         }

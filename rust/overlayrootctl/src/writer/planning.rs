@@ -17,7 +17,7 @@ use crate::layers::compare::What;
 use crate::layers::dir::{Dir, Kind};
 use crate::layers::view::{reading, View};
 use crate::live::Layers;
-use crate::shown::Show;
+use crate::quoting::Quote;
 
 /// File systems that cannot be written at all.
 const NEVER_WRITABLE: [&str; 5] = ["squashfs", "erofs", "cramfs", "romfs", "iso9660"];
@@ -133,7 +133,7 @@ impl Plan {
                 None => plan.take(view, change)?,
                 Some(why) if all => plan.skipped.push((change.path, why)),
                 Some(why) if change.kind == Kind::Socket => plan.skipped.push((change.path, why)),
-                Some(why) => reasons.push(format!("{} {why}", change.path.shown())),
+                Some(why) => reasons.push(format!("{} {why}", change.path.quoted())),
             }
         }
         if !reasons.is_empty() {
@@ -164,8 +164,8 @@ impl Plan {
                 Some(stat) if stat.kind == Kind::Directory => break,
                 Some(_) => {
                     return Err(Error::refused(
-                        format!("{} is no directory in the real root", folder.shown()),
-                        format!("commit {} as a whole", folder.shown()),
+                        format!("{} is no directory in the real root", folder.quoted()),
+                        format!("commit {} as a whole", folder.quoted()),
                     ))
                 }
                 None => missing.push(folder.to_owned()),
@@ -256,7 +256,7 @@ fn objection(change: &Change, sources: &[(PathBuf, PathBuf)]) -> Option<String> 
         {
             return Some(format!(
                 "was renamed to {}, and has to stay until the next boot",
-                now.shown()
+                now.quoted()
             ));
         }
     }
