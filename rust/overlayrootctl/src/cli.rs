@@ -1,26 +1,12 @@
 // SPDX-License-Identifier: MIT
-//! The command line as a whole. Each command defines its own part, in its own file.
+//! The command line around the commands: what all of them have in common.
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::{commands, exit, quoting};
+use crate::{exit, quoting};
 
-/// The program's command line.
-pub fn command() -> Command {
-    program().subcommands(all())
-}
-
-/// The same without what is hidden, and without `help`: what manual pages and completions tell.
-pub fn shown() -> Command {
-    let shown = all().filter(|c| !c.is_hide_set());
-    program().disable_help_subcommand(true).subcommands(shown)
-}
-
-fn all() -> impl Iterator<Item = Command> {
-    commands::COMMANDS.iter().map(|c| (c.define)())
-}
-
-fn program() -> Command {
+/// The program, without its commands.
+pub fn program() -> Command {
     Command::new("overlayrootctl")
         .version(env!("CARGO_PKG_VERSION"))
         .about("See, keep, undo and switch what the overlayroot init does")
@@ -40,12 +26,4 @@ fn program() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print JSON instead of text"),
         )
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_definition_is_consistent() {
-        super::command().debug_assert();
-    }
 }

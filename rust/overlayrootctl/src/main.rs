@@ -6,11 +6,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use overlayrootctl::output::{colored, unless_closed, Output};
-use overlayrootctl::{cli, commands, exit, quoting};
+use overlayrootctl::{commands, exit, quoting};
 
 fn main() -> ExitCode {
     start_log();
-    let matches = match cli::command().try_get_matches() {
+    let matches = match commands::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return ExitCode::from(answer(&error)),
     };

@@ -2,10 +2,11 @@
 //! What U-Boot will tell the init at the next boot, and how it is changed.
 //!
 //! [`settings`] decides, without touching anything; a [`Store`] reads and writes: U-Boot's environment
-//! through its own tools ([`fwenv`]), or the file that the boot script imports ([`uenv`]).
+//! through its own tools ([`fwenv`]), or the [`file`] that the boot script imports.
 
 mod bootdisk;
 mod bootpart;
+mod file;
 pub mod fwconfig;
 pub mod fwenv;
 mod outcome;
@@ -123,7 +124,7 @@ impl Choice {
             return Ok(Box::new(tools?.with_boot(beside(self.boot)?)));
         }
         match (BootPartition::find(self.boot), tools) {
-            (Ok(boot), _) => Ok(Box::new(uenv::File::new(boot))),
+            (Ok(boot), _) => Ok(Box::new(file::File::new(boot))),
             (Err(no_boot), Err(no_tools)) if self.store.is_none() => Err(Error::Missing {
                 remedy: format!("{}; or {}", no_tools.remedy(), no_boot.remedy()),
                 what: vec![no_tools.to_string(), no_boot.reason()],

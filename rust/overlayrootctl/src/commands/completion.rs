@@ -5,8 +5,8 @@ use clap::{value_parser, Arg, ArgMatches, Command};
 use clap_complete::Shell;
 
 use crate::error::Result;
+use crate::exit;
 use crate::output::Output;
-use crate::{cli, exit};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -34,7 +34,7 @@ fn define() -> Command {
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     if let Some(shell) = matches.get_one::<Shell>("shell") {
         let mut script = Vec::new();
-        clap_complete::generate(*shell, &mut cli::shown(), "overlayrootctl", &mut script);
+        clap_complete::generate(*shell, &mut super::shown(), "overlayrootctl", &mut script);
         let script = String::from_utf8_lossy(&script);
         match shell {
             Shell::Bash => output.print_text(&without_placeholders(&script))?,

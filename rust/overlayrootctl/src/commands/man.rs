@@ -9,9 +9,9 @@ use clap::{value_parser, Arg, ArgMatches, Command};
 use clap_mangen::Man;
 
 use crate::error::{Error, Result};
+use crate::exit;
 use crate::output::Output;
 use crate::quoting::{self, Quote};
-use crate::{cli, exit};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -37,7 +37,7 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
         return Ok(exit::USAGE); // clap asks for it
     };
     // So that --help and the arguments that all commands take are in each page.
-    let mut program = cli::shown();
+    let mut program = super::shown();
     program.build();
     let pages = program.get_subcommands();
     let pages = std::iter::once(program.clone()).chain(pages.cloned().map(|page| {

@@ -14,8 +14,9 @@ mod size;
 mod status;
 mod watch;
 
-use clap::ArgMatches;
+use clap::{ArgMatches, Command};
 
+use crate::cli;
 use crate::error::Result;
 use crate::output::Output;
 
@@ -24,7 +25,7 @@ pub struct Entry {
     /// Name, as `define` has it.
     pub name: &'static str,
     /// Its command line.
-    pub define: fn() -> clap::Command,
+    pub define: fn() -> Command,
     /// Carries it out; returns the exit code.
     pub run: fn(&ArgMatches, &Output) -> Result<u8>,
 }
@@ -45,6 +46,20 @@ pub const COMMANDS: &[Entry] = &[
     man::ENTRY,
 ];
 
+/// The program's command line.
+pub fn command() -> Command {
+    cli::program().subcommands(COMMANDS.iter().map(|c| (c.define)()))
+}
+
+/// The same without what is hidden, and without `help`: what manual pages and completions tell.
+pub fn shown() -> Command {
+    let all = COMMANDS.iter().map(|c| (c.define)());
+    let shown = all.filter(|c| !c.is_hide_set());
+    cli::program()
+        .disable_help_subcommand(true)
+        .subcommands(shown)
+}
+
 /// Runs the command that was chosen.
 pub fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     match matches.subcommand() {
@@ -59,6 +74,11 @@ pub fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
 
     #[test]
     fn names_are_those_of_the_definitions() {
