@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 fn define() -> Command {
     Command::new("diff")
-        .about("Quote what was added, changed and deleted against the real root")
+        .about("Show what was added, changed and deleted against the real root")
         .arg(
             Arg::new("path")
                 .value_name("PATH")
@@ -49,7 +49,7 @@ fn define() -> Command {
             Arg::new("content")
                 .long("content")
                 .action(ArgAction::SetTrue)
-                .help("Quote the differences in text files, too"),
+                .help("Show the differences in text files, too"),
         )
         .arg(
             Arg::new("null")

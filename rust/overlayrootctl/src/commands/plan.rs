@@ -31,7 +31,7 @@ const CMDLINE: &str = "/proc/cmdline";
 
 fn define() -> Command {
     Command::new("plan")
-        .about("Quote what the init would do here at a boot, without doing it")
+        .about("Show what the init would do here at a boot, without doing it")
         .arg(
             Arg::new("cmdline")
                 .long("cmdline")

@@ -34,7 +34,7 @@ const BIGGEST: usize = 5;
 
 fn define() -> Command {
     Command::new("status")
-        .about("Quote whether this board is protected, and how full the RAM layer is")
+        .about("Show whether this board is protected, and how full the RAM layer is")
         .after_help(
             "Exit codes of --check: 0 protected; 1 warning (a writable boot that was asked for, the real \
              root open for writing, the RAM layer 80 % full); 2 critical (a board that should be \
