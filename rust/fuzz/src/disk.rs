@@ -60,6 +60,13 @@ impl Disk {
         self.size
     }
 
+    /// Whether nothing was put on it.
+    pub fn is_zero(&self) -> bool {
+        self.pieces
+            .iter()
+            .all(|(_, data)| data.iter().all(|byte| *byte == 0))
+    }
+
     /// The same disk, unread.
     pub fn again(&self) -> Disk {
         let mut disk = self.clone();

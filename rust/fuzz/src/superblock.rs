@@ -2,7 +2,9 @@
 //! Superblocks: names are well formed, little is read, and a file system whose journal would be replayed is
 //! never called clean.
 
-use overlayroot::superblock::{probe, FsType, State, Superblock};
+use overlayroot::superblock::{
+    container, probe, FsType, State, Superblock, ERRORS, ROLL_FORWARD, SEVERAL, UNREADABLE,
+};
 
 use crate::disk::Disk;
 use crate::input::Input;
@@ -11,7 +13,7 @@ use crate::input::Input;
 pub fn run(data: &[u8]) {
     let mut disk = Disk::read(&mut Input(data));
     let found = probe(&mut disk);
-    disk.assert_read(7, 4096);
+    disk.assert_read(9, 4096);
     assert_eq!(
         found,
         probe(&mut disk.again()),
@@ -20,6 +22,35 @@ pub fn run(data: &[u8]) {
     if let Some(found) = found {
         names(&found);
         state(&found, &disk);
+    }
+    members(&disk);
+}
+
+/// Containers: two reads, whatever the size is said to be; and nothing that has no magic is a member.
+fn members(disk: &Disk) {
+    for sectors in [disk.size() / 512, disk.size() / 512 + 3, u64::MAX] {
+        let mut again = disk.again();
+        let found = container(&mut again, sectors);
+        again.assert_read(2, (12 << 10) + 8);
+        assert!(found.is_none() || !disk.is_zero());
+        assert_eq!(found, container(&mut disk.again(), sectors));
+    }
+}
+
+/// `is_recoverable_dnode()` of fs/f2fs/node.h, at the next warm node of a checkpoint.
+fn rolls_forward(disk: &Disk, pack: u64) -> bool {
+    let word = |at: u64| u32::from_le_bytes(disk.at(at));
+    let long = |at: u64| u64::from_le_bytes(disk.at(at));
+    let (bits, segment_bits) = (word(1024 + 16), word(1024 + 20));
+    let head = pack << bits;
+    let blkoff = u64::from(u16::from_le_bytes(disk.at(head + 70)));
+    let node = u64::from(word(1024 + 92)) + (u64::from(word(head + 40)) << segment_bits) + blkoff;
+    let of_node = long(((node + 1) << bits) - 12);
+    let crc = u64::from(word(head + u64::from(word(head + 164))));
+    match word(head + 132) {
+        flags if flags & 0x200 != 0 => of_node << 32 == long(head) << 32,
+        flags if flags & 0x40 != 0 => of_node == long(head) | crc << 32,
+        _ => of_node == long(head),
     }
 }
 
@@ -59,11 +90,14 @@ fn state(found: &Superblock, disk: &Disk) {
     let word = |at: u64| u32::from_le_bytes(disk.at(at));
     let dirty = matches!(found.state, State::Dirty(_));
     match found.fstype {
+        FsType::Xfs => assert_eq!(found.state, State::Unknown),
         FsType::Squashfs | FsType::Erofs => assert_eq!(found.state, State::ReadOnlyFormat),
         FsType::Vfat => assert_eq!(found.state, State::Clean),
         FsType::Btrfs => {
             let log_root = u64::from_le_bytes(disk.at(65536 + 96));
             assert_eq!(dirty, log_root != 0);
+            let devices = u64::from_le_bytes(disk.at(65536 + 136));
+            assert_eq!(found.warning, (devices > 1).then_some(SEVERAL));
         }
         FsType::F2fs => {
             // Which checkpoint is the newest is its business; one of them has to say so.
@@ -71,9 +105,18 @@ fn state(found: &Superblock, disk: &Disk) {
             let first = u64::from(word(1024 + 76));
             let segment = 1u64.checked_shl(word(1024 + 20)).unwrap_or(0);
             let flags = |pack: u64| word((pack << bits) + 132);
-            if found.state == State::Clean {
-                let packs = [first, first + segment];
-                assert!(packs.into_iter().any(|pack| flags(pack) & 3 == 1));
+            let packs = [first, first + segment];
+            let umounted = packs.into_iter().any(|pack| flags(pack) & 3 == 1);
+            assert!(umounted || found.state != State::Clean && found.state != ROLL_FORWARD);
+            let unknown = found.state == State::Unknown;
+            assert_eq!(found.warning, unknown.then_some(UNREADABLE));
+            // What may be replayed is what the node at the place of one of the checkpoints says.
+            let known = [ROLL_FORWARD, State::Clean].contains(&found.state);
+            let forward = packs.map(|pack| known && rolls_forward(disk, pack));
+            match found.state {
+                ROLL_FORWARD => assert!(forward.contains(&true)),
+                State::Clean => assert!(forward.contains(&false)),
+                _ => {}
             }
         }
         FsType::Ext2 | FsType::Ext3 | FsType::Ext4 => {
@@ -84,7 +127,8 @@ fn state(found: &Superblock, disk: &Disk) {
                 FsType::Ext2 => assert_eq!(dirty, recover),
                 _ => assert_eq!(dirty, recover || orphans),
             }
-            assert_eq!(found.errors, disk.at::<1>(1024 + 58)[0] & 2 != 0);
+            let errors = disk.at::<1>(1024 + 58)[0] & 2 != 0;
+            assert_eq!(found.warning, errors.then_some(ERRORS));
         }
     }
 }

@@ -15,7 +15,7 @@ use overlayroot::partition;
 use overlayroot::partitions::{self, Block};
 use overlayroot::settings::{Settings, Verity};
 use overlayroot::superblock::{self, ReadAt, State, Superblock};
-use overlayroot::text::{lossy, replaced, Number};
+use overlayroot::text::{lossy, number, replaced, trim_end, Number};
 use overlayroot::verity::Tree;
 
 use crate::kmsg::note;
@@ -82,11 +82,10 @@ fn look_at(
 ) -> Root {
     let media_read_only = sys.block_read_only(&device).unwrap_or(false);
     let superblock = probe(sys, &device);
-    if superblock.as_ref().is_some_and(|s| s.errors) {
-        warnings.push(format!(
-            "{device}: the file system has recorded errors; check it with fsck from another system"
-        ));
+    if let Some(warning) = superblock.as_ref().and_then(|s| s.warning) {
+        warnings.push(format!("{device}: {warning}"));
     }
+    let container = container(sys, &device, block);
     let (fstype, uuid, label, state) = match superblock {
         Some(s) => (Some(s.fstype.name()), s.uuid, s.label, s.state),
         None => (None, None, None, State::Unknown),
@@ -100,6 +99,7 @@ fn look_at(
         uuid,
         label,
         state,
+        container,
         media_read_only,
         tree: None,
     }
@@ -310,6 +310,21 @@ fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
         Ok(()) | Err(Errno::EEXIST) => Ok(path),
         Err(error) => Err(error),
     }
+}
+
+/// What the device is a member of.
+fn container(sys: &mut dyn System, device: &str, block: &Block) -> Option<&'static str> {
+    let path = format!(
+        "/sys/dev/block/{}:{}/size",
+        Number(u64::from(block.major)),
+        Number(u64::from(block.minor))
+    );
+    // Exactly, in units of 512 bytes; without sysfs rounded.
+    let sectors = read_text(sys, &path)
+        .ok()
+        .and_then(|text| number(trim_end(&text)))
+        .unwrap_or(block.kib.saturating_mul(2));
+    superblock::container(&mut BlockReader { sys, device }, sectors)
 }
 
 fn probe(sys: &mut dyn System, device: &str) -> Option<Superblock> {

@@ -37,6 +37,8 @@ pub struct Root {
     pub label: Option<String>,
     /// Whether mounting it would write.
     pub state: State,
+    /// What larger thing the device is a member of, by [`crate::superblock::container`]: it is never written.
+    pub container: Option<&'static str>,
     /// The block device was read-only before anybody asked: a write-protected card, say.
     pub media_read_only: bool,
     /// The hash tree where `ofs-verity=` says that one is.
@@ -95,6 +97,7 @@ impl Facts {
             uuid: None,
             label: None,
             state,
+            container: None,
             media_read_only: false,
             tree: None,
         });

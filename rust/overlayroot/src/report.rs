@@ -71,6 +71,8 @@ pub struct RootReport {
     pub state: &'static str,
     /// What makes it dirty.
     pub state_detail: Option<&'static str>,
+    /// What larger thing the device is a member of, such as a RAID array: it is not to be written.
+    pub container: Option<&'static str>,
     /// The device through which its blocks are verified.
     pub verity: Option<VerityReport>,
 }
@@ -105,6 +107,7 @@ impl RootReport {
             label: root.label.clone(),
             state,
             state_detail,
+            container: root.container,
             verity: None,
         }
     }

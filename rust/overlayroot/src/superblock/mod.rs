@@ -3,9 +3,19 @@
 //!
 //! Offsets are those of the kernel's on-disk structures; each function names its header.
 
+mod container;
+mod ext;
+mod f2fs;
+mod others;
+
 use alloc::string::String;
 
 use crate::text::{lossy, push_hex, trim_end};
+
+pub use container::container;
+pub use ext::ERRORS;
+pub use f2fs::{ROLL_FORWARD, UNREADABLE};
+pub use others::SEVERAL;
 
 /// Something to read from, such as a block device.
 pub trait ReadAt {
@@ -34,6 +44,7 @@ pub enum FsType {
     F2fs,
     Vfat,
     Btrfs,
+    Xfs,
 }
 
 impl FsType {
@@ -48,6 +59,7 @@ impl FsType {
             FsType::F2fs => "f2fs",
             FsType::Vfat => "vfat",
             FsType::Btrfs => "btrfs",
+            FsType::Xfs => "xfs",
         }
     }
 }
@@ -76,8 +88,8 @@ pub struct Superblock {
     pub label: Option<String>,
     /// Whether mounting read-only would write.
     pub state: State,
-    /// The kernel has recorded errors in it.
-    pub errors: bool,
+    /// What the owner should know of it.
+    pub warning: Option<&'static str>,
 }
 
 impl Superblock {
@@ -87,7 +99,7 @@ impl Superblock {
             uuid,
             label,
             state,
-            errors: false,
+            warning: None,
         }
     }
 }
@@ -108,171 +120,18 @@ pub fn probe(device: &mut dyn ReadAt) -> Option<Superblock> {
             State::ReadOnlyFormat,
         ));
     }
+    if let Some(found) = others::xfs(&first) {
+        return Some(found);
+    }
     if device.read_at(1024, &mut second) {
-        let found = ext(&second)
-            .or_else(|| erofs(&second))
-            .or_else(|| f2fs(device, &second));
+        let found = ext::read(&second)
+            .or_else(|| others::erofs(&second))
+            .or_else(|| f2fs::read(device, &second));
         if found.is_some() {
             return found;
         }
     }
-    btrfs(device).or_else(|| vfat(&first))
-}
-
-/// `struct ext4_super_block` of fs/ext4/ext4.h; told apart as libblkid does.
-fn ext(block: &[u8]) -> Option<Superblock> {
-    const HAS_JOURNAL: u32 = 0x4;
-    const RECOVER: u32 = 0x4;
-    const JOURNAL_DEVICE: u32 = 0x8;
-    const ORPHAN_PRESENT: u32 = 0x1_0000;
-    if le16(block, 56)? != 0xef53 {
-        return None;
-    }
-    // Revision 0 has no features.
-    let feature = |at| {
-        if le32(block, 76) == Some(0) {
-            Some(0)
-        } else {
-            le32(block, at)
-        }
-    };
-    let (compatible, incompatible, read_only) = (feature(92)?, feature(96)?, feature(100)?);
-    if incompatible & JOURNAL_DEVICE != 0 {
-        return None;
-    }
-    // File types, recovery and meta block groups; sparse superblocks, large files, trees: ext3 knows those.
-    let modern = incompatible & !(0x2 | RECOVER | 0x10) != 0 || read_only & !0x7 != 0;
-    let fstype = match (modern, compatible & HAS_JOURNAL != 0) {
-        (true, _) => FsType::Ext4,
-        (false, true) => FsType::Ext3,
-        (false, false) => FsType::Ext2,
-    };
-    let state = if incompatible & RECOVER != 0 {
-        State::Dirty("the journal needs recovery")
-    } else if fstype != FsType::Ext2 && (le32(block, 232)? != 0 || read_only & ORPHAN_PRESENT != 0)
-    {
-        State::Dirty("deleted files wait for cleanup")
-    } else {
-        State::Clean
-    };
-    let mut found = Superblock::new(fstype, uuid(block, 104), text(block.get(120..136)?), state);
-    found.errors = le16(block, 58)? & 2 != 0;
-    Some(found)
-}
-
-/// `struct erofs_super_block` of fs/erofs/erofs_fs.h.
-fn erofs(block: &[u8]) -> Option<Superblock> {
-    if le32(block, 0)? != 0xe0f5_e1e2 {
-        return None;
-    }
-    let (uuid, label) = (uuid(block, 48), text(block.get(64..80)?));
-    Some(Superblock::new(
-        FsType::Erofs,
-        uuid,
-        label,
-        State::ReadOnlyFormat,
-    ))
-}
-
-/// `struct f2fs_super_block` of include/linux/f2fs_fs.h.
-fn f2fs(device: &mut dyn ReadAt, block: &[u8]) -> Option<Superblock> {
-    if le32(block, 0)? != 0xf2f5_2010 {
-        return None;
-    }
-    let units = block
-        .get(124..380)?
-        .chunks_exact(2)
-        .filter_map(|pair| le16(pair, 0));
-    let label: String = char::decode_utf16(units.take_while(|&unit| unit != 0))
-        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect();
-    let state = f2fs_state(device, block).unwrap_or(State::Unknown);
-    let label = Some(label).filter(|label| !label.is_empty());
-    Some(Superblock::new(
-        FsType::F2fs,
-        uuid(block, 108),
-        label,
-        state,
-    ))
-}
-
-/// The newer of the two checkpoint packs that is whole (`struct f2fs_checkpoint`) tells how it was unmounted.
-fn f2fs_state(device: &mut dyn ReadAt, block: &[u8]) -> Option<State> {
-    let (block_bits, segment_bits) = (le32(block, 16)?, le32(block, 20)?);
-    if !(12..=16).contains(&block_bits) || segment_bits > 16 {
-        return None;
-    }
-    let first = u64::from(le32(block, 76)?);
-    let mut newest: Option<(u64, u32)> = None;
-    for pack in [first, first + (1 << segment_bits)] {
-        let mut head = [0u8; 192];
-        let mut tail = [0u8; 8];
-        if !device.read_at(pack << block_bits, &mut head) {
-            continue;
-        }
-        let (version, flags, blocks) = (le64(&head, 0)?, le32(&head, 132)?, le32(&head, 136)?);
-        if blocks < 2 || blocks >> segment_bits > 1 {
-            continue;
-        }
-        let last = pack + u64::from(blocks) - 1;
-        let whole =
-            device.read_at(last << block_bits, &mut tail) && le64(&tail, 0) == Some(version);
-        if whole && newest.map_or(true, |(newer, _)| version > newer) {
-            newest = Some((version, flags));
-        }
-    }
-    let (_, flags) = newest?;
-    Some(match flags & 0x3 {
-        0x1 => State::Clean,
-        // CP_UMOUNT_FLAG is not set, or CP_ORPHAN_PRESENT_FLAG is.
-        _ => State::Dirty("it was not unmounted"),
-    })
-}
-
-/// `struct btrfs_super_block` of include/uapi/linux/btrfs_tree.h, at 64 KiB.
-fn btrfs(device: &mut dyn ReadAt) -> Option<Superblock> {
-    let mut block = [0u8; 560];
-    if !device.read_at(65536, &mut block) || block.get(64..72)? != b"_BHRfS_M" {
-        return None;
-    }
-    let state = match le64(&block, 96)? {
-        0 => State::Clean,
-        _ => State::Dirty("the log tree needs replay"),
-    };
-    Some(Superblock::new(
-        FsType::Btrfs,
-        uuid(&block, 32),
-        text(block.get(299..555)?),
-        state,
-    ))
-}
-
-/// Boot sector of the FAT specification; a read-only mount writes nothing, whatever its dirty bit says.
-fn vfat(block: &[u8]) -> Option<Superblock> {
-    if le16(block, 510)? != 0xaa55 {
-        return None;
-    }
-    let is = |at: usize, name: &[u8]| block.get(at..).is_some_and(|rest| rest.starts_with(name));
-    let (serial, label) = if is(82, b"FAT32   ") {
-        (67, 71)
-    } else if is(54, b"FAT16   ") || is(54, b"FAT12   ") || is(54, b"FAT     ") {
-        (39, 43)
-    } else {
-        return None;
-    };
-    let number = le32(block, serial)?;
-    let mut uuid = String::new();
-    push_hex(&mut uuid, number >> 16, 4);
-    uuid.push('-');
-    push_hex(&mut uuid, number & 0xffff, 4);
-    uuid.make_ascii_uppercase();
-    let label = text(block.get(label..label + 11)?).filter(|label| label != "NO NAME");
-    Some(Superblock::new(
-        FsType::Vfat,
-        Some(uuid),
-        label,
-        State::Clean,
-    ))
+    others::btrfs(device).or_else(|| others::vfat(&first))
 }
 
 /// Text up to the first NUL, without blanks at its end.
@@ -371,6 +230,79 @@ mod tests {
             State::Dirty("deleted files wait for cleanup")
         );
         assert_eq!(probe(&mut &*ext_disk(0, 0x8, 0, 0)), None); // an external journal
+    }
+
+    fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
+        disk[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    #[test]
+    fn btrfs_and_xfs() {
+        let mut disk = vec![0u8; 66 << 10];
+        put(&mut disk, 65536 + 64, b"_BHRfS_M");
+        put(&mut disk, 65536 + 136, &[1]);
+        let btrfs = probed(&disk);
+        assert_eq!(
+            (btrfs.fstype, btrfs.state, btrfs.warning),
+            (FsType::Btrfs, State::Clean, None)
+        );
+        put(&mut disk, 65536 + 136, &[2]);
+        assert_eq!(probed(&disk).warning, Some(SEVERAL));
+        put(&mut disk, 0, b"XFSB");
+        put(&mut disk, 32, &[0xcd; 16]);
+        put(&mut disk, 108, b"rootfs");
+        let xfs = probed(&disk);
+        assert_eq!(
+            (xfs.fstype, xfs.state, xfs.warning),
+            (FsType::Xfs, State::Unknown, None)
+        );
+        assert_eq!(
+            xfs.uuid.as_deref(),
+            Some("cdcdcdcd-cdcd-cdcd-cdcd-cdcdcdcdcdcd")
+        );
+        assert_eq!(xfs.label.as_deref(), Some("rootfs"));
+    }
+
+    /// Blocks of 4 KiB and segments of 2 blocks; two checkpoints of 2 blocks each, the second one newer.
+    fn f2fs(flags: u32) -> Vec<u8> {
+        let mut disk = vec![0u8; 16 << 12];
+        put(&mut disk, 1024, &0xf2f5_2010_u32.to_le_bytes());
+        put(&mut disk, 1024 + 16, &[12, 0, 0, 0, 1]);
+        put(&mut disk, 1024 + 76, &[2]);
+        put(&mut disk, 1024 + 92, &[6]);
+        for (block, version) in [(2, 7), (4, 8)] {
+            put(&mut disk, block << 12, &[version]);
+            put(&mut disk, (block + 1) << 12, &[version]);
+            put(&mut disk, (block << 12) + 40, &[3]); // warm node: segment 3
+            put(&mut disk, (block << 12) + 70, &[1]); // its second block: 6 + 3 * 2 + 1
+            put(&mut disk, (block << 12) + 132, &flags.to_le_bytes());
+            put(&mut disk, (block << 12) + 136, &[2]);
+            put(&mut disk, (block << 12) + 164, &[0xfc, 0x0f]);
+            put(&mut disk, (block << 12) + 0xffc, &[version, 0xcc]);
+        }
+        disk
+    }
+
+    #[test]
+    fn f2fs_states() {
+        const FOOTER: usize = (14 << 12) - 12;
+        let footer = |flags, version: u64| {
+            let mut disk = f2fs(flags);
+            put(&mut disk, FOOTER, &version.to_le_bytes());
+            probed(&disk).state
+        };
+        let not_unmounted = State::Dirty("it was not unmounted");
+        assert_eq!(footer(0, 0), not_unmounted);
+        assert_eq!(footer(3, 0), not_unmounted);
+        assert_eq!(footer(1, 7), State::Clean); // of the checkpoint before
+        assert_eq!(footer(1, 8), ROLL_FORWARD);
+        assert_eq!(footer(0x41, 8), State::Clean); // without the checksum
+        assert_eq!(footer(0x41, 0xcc07 << 32 | 8), State::Clean);
+        assert_eq!(footer(0x41, 0xcc08 << 32 | 8), ROLL_FORWARD);
+        assert_eq!(footer(0x241, 0x1234 << 32 | 8), ROLL_FORWARD);
+        let cut = f2fs(1);
+        let cut = probed(&cut[..13 << 12]); // the place is not on this device
+        assert_eq!((cut.state, cut.warning), (State::Unknown, Some(UNREADABLE)));
     }
 
     #[test]
