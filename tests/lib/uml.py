@@ -339,6 +339,7 @@ class Machine:
             stderr=console,
             pass_fds=(serial,),
             start_new_session=True,
+            env=os.environ | {"LD_PRELOAD": str(setting("OVERLAYROOT_UML_PRELOAD"))},
         )
 
     def command(
