@@ -40,6 +40,18 @@ def test_whole_disk(rig: Rig, root: str) -> None:
     assert_protected(rig.boot_unchanged(f"root={root}"))
 
 
+@pytest.mark.parametrize(
+    "line", ["ofs-root=LABEL=ROOT", "root=/dev/ubdb ofs-root=98:0", "ofs_root=98:0 root=/dev/ubdb"]
+)
+def test_own_word(rig: Rig, line: str) -> None:
+    """ofs-root= names the root as root= does, and counts more, wherever it stands."""
+    boot = rig.boot_unchanged(line)
+    assert_protected(boot)
+    assert boot.report["root"]["spec"] == line.split("ofs")[1].split()[0][len("-root=") :]
+    named = [setting for setting in boot.report["settings"] if setting["name"].endswith("root")]
+    assert [setting["name"] for setting in named] == ["ofs-root"]
+
+
 def test_label_with_a_space(rig: Rig) -> None:
     disk = rig.root(label="MY ROOT")
     boot = rig.boot_unchanged('root="LABEL=MY ROOT" quiet', disk)
@@ -142,26 +154,26 @@ def test_device_that_comes_late(rig: Rig) -> None:
             marks=failure(
                 "device",
                 "the root device does not come",
-                "no root could be mounted: device … absent after … s (there are: …); check root=, or "
+                "no root could be mounted: device … absent after … s (there are: …); check ofs-root=, or "
                 "raise ofs-wait=",
                 "restart",
-                "correct `root=`; put the driver into the kernel or the initramfs",
+                "correct `ofs-root=`; put the driver into the kernel or the initramfs",
             ),
         ),
         ("root=/dev/mmcblk0p2 rootwait=1", "device /dev/mmcblk0p2 absent after 1 s (there are: ubda)"),
         pytest.param(
             "root= ofs-wait=1",
-            "no root device is named: add root=",
+            "no root device is named: add ofs-root=",
             marks=failure(
                 "device",
                 "no root device is named, or by a word that cannot be used",
-                "no root could be mounted: no root device is named: add root= to the command line or to "
+                "no root could be mounted: no root device is named: add ofs-root= to the command line or to "
                 "overlayroot.conf",
                 "restart",
-                "add `root=`",
+                "add `ofs-root=`",
             ),
         ),
-        ("root=what ofs-wait=1", "no root device is named: add root="),
+        ("root=what ofs-wait=1", "no root device is named: add ofs-root="),
     ],
 )
 def test_missing_root(rig: Rig, line: str, reason: str) -> None:
@@ -172,7 +184,7 @@ def test_missing_root(rig: Rig, line: str, reason: str) -> None:
     "device",
     "no block device at all",
     "no root could be mounted: device … absent after … s (there is no block device at all: is the driver "
-    "loaded?); check root=, or raise ofs-wait=",
+    "loaded?); check ofs-root=, or raise ofs-wait=",
     "restart",
     "put the driver into the kernel, or its modules into the initramfs, in order",
 )
@@ -186,7 +198,7 @@ def test_no_block_device_at_all(rig: Rig) -> None:
     "the root has no file system that the kernel knows",
     "no root could be mounted: cannot mount root on /newroot: …",
     "restart",
-    "check `root=`; write the image again",
+    "check `ofs-root=`; write the image again",
 )
 def test_root_without_file_system(rig: Rig) -> None:
     disk = rig.folder / "zero.img"

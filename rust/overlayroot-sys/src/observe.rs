@@ -112,7 +112,7 @@ fn find_root(
 ) -> core::result::Result<(String, Block), String> {
     let Some(spec) = &settings.root else {
         return Err(
-            "no root device is named: add root= to the command line or to overlayroot.conf"
+            "no root device is named: add ofs-root= to the command line or to overlayroot.conf"
                 .to_owned(),
         );
     };
@@ -142,7 +142,7 @@ fn find_root(
         let left = deadline.saturating_sub(sys.now()) / 1000;
         if left == 0 {
             return Err(format!(
-                "device {spec} absent after {} s{}; check root=, or raise ofs-wait=",
+                "device {spec} absent after {} s{}; check ofs-root=, or raise ofs-wait=",
                 Number(u64::from(settings.wait)),
                 seen(sys)
             ));

@@ -233,11 +233,11 @@ fn root_that_comes_late_or_never() {
     assert_eq!(
         report.failures[0].error,
         "device LABEL=other absent after 7 s (there are: mmcblk0 mmcblk0p2); \
-         check root=, or raise ofs-wait="
+         check ofs-root=, or raise ofs-wait="
     );
     let (fake, report) = board("quiet");
     assert!(fake.rebooted);
-    assert!(report.failures[0].error.contains("add root="));
+    assert!(report.failures[0].error.contains("add ofs-root="));
 }
 
 #[test]

@@ -92,7 +92,7 @@ pub struct Settings {
     pub wait: u32,
     /// How long the last message stays before a reboot, seconds (`ofs-reboot-delay=`).
     pub reboot_delay: u32,
-    /// Root device (`root=`).
+    /// Root device (`ofs-root=`, else `root=`).
     pub root: Option<DeviceSpec>,
     /// File systems to try, comma separated (`rootfstype=`).
     pub fstype: Option<String>,
@@ -162,6 +162,8 @@ struct Known {
     accepted: &'static str,
 }
 
+const DEVICE: &str = "/dev/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL=, MAJOR:MINOR";
+
 const KNOWN: &[Known] = &[
     Known {
         word: "overlayfs",
@@ -209,9 +211,14 @@ const KNOWN: &[Known] = &[
         accepted: "seconds, 0 to 3600",
     },
     Known {
-        word: "root",
+        word: "ofs-root",
         key: "root",
-        accepted: "/dev/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL=, MAJOR:MINOR",
+        accepted: DEVICE,
+    },
+    Known {
+        word: "root",
+        key: "",
+        accepted: DEVICE,
     },
     Known {
         word: "rootfstype",
@@ -295,6 +302,10 @@ impl Settings {
             .iter()
             .find(|k| cmdline::same_name(k.word, &word.name))
         {
+            // root= is for a kernel that mounts the root itself: here the init's own word counts, wherever it stands.
+            if known.word == "root" && self.origin("ofs-root") == Origin::CommandLine {
+                return;
+            }
             self.take(known, value.unwrap_or_default(), Origin::CommandLine);
         } else if let Some(name) = LATER.iter().find(|n| cmdline::same_name(n, &word.name)) {
             self.warnings.push(format!(
@@ -339,7 +350,7 @@ impl Settings {
             self.remember(known.word, value, origin);
             return;
         }
-        let kept = self.said.iter().find(|s| s.name == known.word);
+        let kept = self.said.iter().find(|s| same_setting(s.name, known.word));
         let kept = match kept {
             Some(s) => format!("{} ({})", s.value, s.origin.as_str()),
             None => "nothing".to_owned(),
@@ -394,7 +405,7 @@ impl Settings {
             }
             "ofs-wait" => self.wait = seconds(1)?,
             "ofs-reboot-delay" => self.reboot_delay = seconds(0)?,
-            "root" => self.root = Some(DeviceSpec::parse(value)?),
+            "ofs-root" | "root" => self.root = Some(DeviceSpec::parse(value)?),
             "rootfstype" => self.fstype = Some(value.to_owned()).filter(|v| !v.is_empty()),
             "rootflags" => self.flags = value.to_owned(),
             "init" => {
@@ -419,9 +430,7 @@ impl Settings {
             value: value.to_string(),
             origin,
         };
-        // `ro` and `rw` are one setting.
-        let same = |a: &str| a == name || (matches!(a, "ro" | "rw") && matches!(name, "ro" | "rw"));
-        match self.said.iter_mut().find(|s| same(s.name)) {
+        match self.said.iter_mut().find(|s| same_setting(s.name, name)) {
             Some(old) => *old = said,
             None => self.said.push(said),
         }
@@ -434,6 +443,16 @@ impl Settings {
             .find(|s| s.name == name)
             .map_or(Origin::Default, |s| s.origin)
     }
+}
+
+/// Whether two words are one setting.
+fn same_setting(a: &str, b: &str) -> bool {
+    let one = |name| match name {
+        "rw" => "ro",
+        "ofs-root" => "root",
+        name => name,
+    };
+    one(a) == one(b)
 }
 
 /// What `yes` and `no` may be written as.
@@ -496,6 +515,36 @@ mod tests {
                 .filter(|s| matches!(s.name, "ro" | "rw"))
                 .count(),
             1
+        );
+    }
+
+    #[test]
+    fn own_word_for_the_root_counts_wherever_it_stands() {
+        for line in [
+            "root=/dev/a ofs-root=/dev/b",
+            "ofs-root=/dev/b root=/dev/a",
+            "ofs_root=/dev/b root=zz root=/dev/a",
+            "ofs-root=/dev/c root=/dev/a ofs-root=/dev/b ofs-root=/dev/b",
+        ] {
+            let s = merge("root=/dev/d", line);
+            assert_eq!(s.root, DeviceSpec::parse("/dev/b"), "{line}");
+            assert_eq!(value(&s, "ofs-root"), ("/dev/b", Origin::CommandLine));
+            assert!(!s.said.iter().any(|s| s.name == "root"));
+            assert!(s.warnings.is_empty(), "{:?}", s.warnings);
+        }
+        // Without it root= counts, more than what the image was built with.
+        for conf in ["root=/dev/b", "ofs-root=/dev/b"] {
+            let s = merge(conf, "root=/dev/a");
+            assert_eq!(value(&s, "root"), ("/dev/a", Origin::CommandLine));
+            let s = merge(conf, "");
+            assert_eq!(value(&s, "ofs-root"), ("/dev/b", Origin::Config));
+        }
+        let s = merge("", "root=/dev/a ofs-root=zz");
+        assert_eq!(s.root, DeviceSpec::parse("/dev/a"));
+        assert!(
+            s.warnings[0].ends_with("using /dev/a (command line)"),
+            "{:?}",
+            s.warnings
         );
     }
 
