@@ -119,7 +119,9 @@ def test_root_from_configuration(rig: Rig) -> None:
     # UML adds a root= of its own to a command line without any; a useless one keeps what was set.
     boot = rig.boot_unchanged("root=", initrd=initrd)
     assert_protected(boot)
-    assert {"name": "root", "value": "LABEL=ROOT", "origin": "overlayroot.conf"} in boot.report["settings"]
+    assert {"name": "ofs-root", "value": "LABEL=ROOT", "origin": "overlayroot.conf"} in boot.report[
+        "settings"
+    ]
 
 
 @failure(

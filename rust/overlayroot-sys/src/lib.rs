@@ -18,6 +18,7 @@ pub mod execute;
 mod failures;
 #[cfg(test)]
 mod fake;
+mod find;
 pub mod handover;
 pub mod kmsg;
 #[allow(unsafe_code)] // ioctl and descriptors: each use says why it is sound

@@ -20,7 +20,7 @@ use crate::bring_up::bring_up;
 use crate::execute::{execute, Done};
 use crate::handover;
 use crate::kmsg::note;
-use crate::observe::{self, observe, read_text};
+use crate::observe::{self, observe, read_text, Observation};
 use crate::system::System;
 
 /// Defaults that the image was built with.
@@ -79,21 +79,16 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
     load_modules(sys, &mut report);
 
     let before = sys.now();
-    let observation = observe(sys, &settings);
+    let mut observation = observe(sys, &settings);
     timed(sys, &mut report, "find the root device", before);
-    warn(&mut report, observation.warnings);
-    let facts = observation.facts;
-    report.kernel = facts.kernel.clone();
-    report.root = facts
-        .root
-        .as_ref()
-        .map(|root| RootReport::new(observe::spec_text(&settings), root));
+    report.kernel = observation.facts.kernel.clone();
+    observed(&mut observation, &settings, &mut report);
 
     let mut mode = Mode::wanted(&settings);
     let reason = loop {
         let failure = match (
             &observation.no_root,
-            attempt(sys, mode, &settings, &facts, &mut report),
+            attempt(sys, mode, &settings, &observation.facts, &mut report),
         ) {
             (_, Ok(done)) => match finish(sys, mode, &done, &mut report, started) {
                 Ok(()) => return End::Started(report),
@@ -113,12 +108,25 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
         );
         report.failures.push(failure);
         match mode.degrade(settings.fail) {
-            Some(lower) if facts.root.is_some() => mode = lower,
+            Some(lower) if observation.facts.root.is_some() => mode = lower,
+            // Another device that root= names may be the right one.
+            _ if observation.next(sys, &settings) => {
+                observed(&mut observation, &settings, &mut report);
+                mode = Mode::wanted(&settings);
+            }
             _ => break reason,
         }
     };
     give_up(sys, &settings, &reason);
     End::Rebooted(report)
+}
+
+/// Takes over what was seen of the root device.
+fn observed(observation: &mut Observation, settings: &Settings, report: &mut Report) {
+    warn(report, core::mem::take(&mut observation.warnings));
+    let spec = observe::spec_text(settings);
+    let root = observation.facts.root.as_ref();
+    report.root = root.map(|root| RootReport::new(spec, root));
 }
 
 fn timed(sys: &mut dyn System, report: &mut Report, step: &str, before: u64) {

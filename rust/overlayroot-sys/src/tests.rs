@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use overlayroot::errno::Errno;
 use overlayroot::report::Report;
 
-use crate::fake::{ext4, Fake, Node};
+use crate::fake::{ext4, Disk, Fake, Node};
 use crate::{run, Boot, End};
 
 const BOOT: Boot = Boot {
@@ -250,6 +250,79 @@ fn same_label_twice() {
     let report = boot(&mut fake);
     assert_eq!(report.root.unwrap().device, "/dev/mmcblk0p2");
     assert!(report.warnings[0].contains("make it unique"));
+}
+
+/// Version 0.90 of md's metadata, 64 KiB before the end of 128 KiB.
+fn make_member(disk: &mut Disk) {
+    disk.data.resize(128 << 10, 0);
+    disk.data[64 << 10..(64 << 10) + 4].copy_from_slice(&0xa92b_4efc_u32.to_le_bytes());
+}
+
+#[test]
+fn members_count_only_where_there_is_no_array() {
+    let mut fake = Fake::board("root=LABEL=ROOT");
+    let mut other = fake.root().clone();
+    make_member(fake.root());
+    (other.name, other.numbers) = ("md0".into(), (9, 0));
+    fake.disks.push(other.clone());
+    let report = boot(&mut fake);
+    let root = report.root.unwrap();
+    assert_eq!((&*root.device, root.container), ("/dev/md0", None));
+    assert_eq!(report.warnings, Vec::<String>::new());
+
+    let mut fake = Fake::board("root=LABEL=ROOT");
+    make_member(fake.root());
+    make_member(&mut other);
+    (other.name, other.numbers) = ("sda2".into(), (8, 2));
+    fake.disks.push(other);
+    let report = boot(&mut fake);
+    assert_eq!(report.root.unwrap().container, Some("a Linux RAID array"));
+    assert!(report.warnings[0]
+        .ends_with("they are members of an array: assemble it in the initramfs, and name that"));
+}
+
+/// The backup of a GPT is at the end, and both are found by the size of a sector.
+#[test]
+fn disks_with_large_sectors() {
+    let mut fake = Fake::board("root=PARTLABEL=root");
+    let disk = &mut fake.disks[0];
+    disk.data = std::vec![0; 32 << 12];
+    disk.data[446 + 4] = 0xee;
+    disk.data[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let mut entry = [0u8; 256];
+    entry[..32].fill(7);
+    entry[128..160].fill(7);
+    entry[128 + 56..128 + 64].copy_from_slice(b"r\0o\0o\0t\0");
+    disk.data[30 << 12..(30 << 12) + 256].copy_from_slice(&entry);
+    let crc = |bytes: &[u8]| {
+        !bytes.iter().fold(!0u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| match crc & 1 {
+                0 => crc >> 1,
+                _ => crc >> 1 ^ 0xedb8_8320,
+            })
+        })
+    };
+    let mut header = [0u8; 92];
+    header[..8].copy_from_slice(b"EFI PART");
+    header[12] = 92;
+    header[24] = 31;
+    header[72] = 30;
+    header[80] = 2;
+    header[84] = 128;
+    header[88..].copy_from_slice(&crc(&entry).to_le_bytes());
+    let sum = crc(&header);
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    disk.data[31 << 12..(31 << 12) + 92].copy_from_slice(&header);
+    fake.dirs(&["/sys/dev/block/179:0", "/sys/dev/block/179:0/queue"]);
+    fake.file("/sys/dev/block/179:0/size", b"256\n", 0o444);
+    fake.file(
+        "/sys/dev/block/179:0/queue/logical_block_size",
+        b"4096\n",
+        0o444,
+    );
+    let report = boot(&mut fake);
+    assert_eq!(report.root.unwrap().device, "/dev/mmcblk0p2");
+    assert!(report.protected);
 }
 
 #[test]

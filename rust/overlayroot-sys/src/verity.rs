@@ -6,7 +6,7 @@ use overlayroot::errno::Errno;
 use overlayroot::verity::{DEVICE, NAME};
 
 use crate::bring_up::make_dir;
-use crate::observe::LOOK_AGAIN;
+use crate::find::LOOK_AGAIN;
 use crate::system::{Kind, Result, System};
 
 /// Where device-mapper takes requests; its number is `MAPPER_CTRL_MINOR` of `linux/miscdevice.h`.

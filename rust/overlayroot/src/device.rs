@@ -3,9 +3,10 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
-use crate::text::{small_number, Number};
+use crate::text::{lossy, small_number, Number};
 
 /// A device as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +29,11 @@ impl DeviceSpec {
     /// Parses a `root=` value; `None` when it names nothing that a block device can be found by.
     pub fn parse(text: &str) -> Option<DeviceSpec> {
         let by = |prefix: &str, link: &str| {
-            text.strip_prefix(prefix)
-                .or_else(|| text.strip_prefix(link))
-                .map(|rest| unquote(rest).to_owned())
-                .filter(|rest| !rest.is_empty())
+            let rest = match text.strip_prefix(prefix) {
+                Some(rest) => unquote(rest).to_owned(),
+                None => unescape(text.strip_prefix(link)?),
+            };
+            Some(rest).filter(|rest| !rest.is_empty())
         };
         if let Some(uuid) = by("UUID=", "/dev/disk/by-uuid/") {
             return Some(DeviceSpec::Uuid(uuid.to_ascii_lowercase()));
@@ -58,13 +60,19 @@ impl DeviceSpec {
             return usable.then(|| DeviceSpec::Path(text.to_owned()));
         }
         if let Some((major, minor)) = text.split_once(':') {
+            // The kernel takes a third number, and leaves it alone (`devt_from_devnum()`).
+            let minor = match minor.split_once(':') {
+                Some((minor, third)) => small_number(third).map(|_| minor)?,
+                None => minor,
+            };
             return Some(DeviceSpec::Number(
                 small_number(major)?,
                 small_number(minor)?,
             ));
         }
         // The kernel's hexadecimal device number: minor bits 0-7 and 20-31, major 8-19.
-        let number = u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()?;
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+        let number = u32::from_str_radix(digits.unwrap_or(text), 16).ok()?;
         let (major, minor) = decode_number(number);
         (major != 0).then_some(DeviceSpec::Number(major, minor))
     }
@@ -89,6 +97,25 @@ fn unquote(text: &str) -> &str {
     text.strip_prefix('"')
         .and_then(|t| t.strip_suffix('"'))
         .unwrap_or(text)
+}
+
+/// udev writes what is not safe in the name of a link as `\\x` and two hexadecimal digits.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        let mut byte = *first;
+        if let (b'\\', [b'x', high, low, tail @ ..]) = (byte, tail) {
+            if let (Some(high), Some(low)) = (digit(*high), digit(*low)) {
+                byte = (high << 4 | low) as u8;
+                rest = tail;
+            }
+        }
+        bytes.push(byte);
+    }
+    lossy(&bytes)
 }
 
 impl fmt::Display for DeviceSpec {
@@ -135,6 +162,15 @@ mod tests {
         is("UUID=AB-cd", DeviceSpec::Uuid("ab-cd".into()));
         is("/dev/disk/by-uuid/AB", DeviceSpec::Uuid("ab".into()));
         is("LABEL=My root", DeviceSpec::Label("My root".into()));
+        is(
+            "/dev/disk/by-label/My\\x20root\\x",
+            DeviceSpec::Label("My root\\x".into()),
+        );
+        is(
+            "/dev/disk/by-partlabel/\\xc3\\xa4\\xzz",
+            DeviceSpec::PartLabel("ä\\xzz".into()),
+        );
+        is("LABEL=a\\x20b", DeviceSpec::Label("a\\x20b".into()));
         is("LABEL=\"quoted\"", DeviceSpec::Label("quoted".into()));
         is(
             "PARTUUID=DEADBEEF-02",
@@ -146,8 +182,10 @@ mod tests {
         );
         is("PARTLABEL=root", DeviceSpec::PartLabel("root".into()));
         is("179:2", DeviceSpec::Number(179, 2));
+        is("179:2:0", DeviceSpec::Number(179, 2));
         is("b302", DeviceSpec::Number(179, 2));
         is("0xb302", DeviceSpec::Number(179, 2));
+        is("0XB302", DeviceSpec::Number(179, 2));
         is("10301f2", DeviceSpec::Number(0x301, 0x10f2));
     }
 
@@ -160,6 +198,14 @@ mod tests {
             "/dev/nfs",
             "/x",
             "1:",
+            "1:2:",
+            "1:2:x",
+            "mtd0",
+            "mtd:rootfs",
+            "ubi0:rootfs",
+            "ubi0_0",
+            "/dev/cifs",
+            "/dev/ram",
             ":1",
             "a:b",
             "LABEL=",

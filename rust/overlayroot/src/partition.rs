@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
-use crate::text::{push_hex, Number};
+use crate::text::{push_hex, small_number, Number};
 
 /// Most GPT entries that become partitions, as a disk of the kernel has no more; tables have 128.
 const MAX_PARTITIONS: u32 = 256;
@@ -216,6 +216,16 @@ pub fn partition_name(disk: &str, number: u32) -> String {
     format!("{disk}{p}{}", Number(u64::from(number)))
 }
 
+/// Whether a kernel name is that of a partition of `disk`.
+pub fn is_partition(name: &str, disk: &str) -> bool {
+    let number = name.strip_prefix(disk);
+    let number = match disk.ends_with(|c: char| c.is_ascii_digit()) {
+        true => number.and_then(|rest| rest.strip_prefix('p')),
+        false => number,
+    };
+    number.and_then(small_number).is_some()
+}
+
 const CRC_START: u32 = !0;
 
 /// CRC-32 as in Ethernet, bit by bit: it is used on some kilobytes.
@@ -381,6 +391,23 @@ mod tests {
     fn names() {
         assert_eq!(partition_name("mmcblk0", 2), "mmcblk0p2");
         assert_eq!(partition_name("sda", 10), "sda10");
+        for (name, disk) in [
+            ("mmcblk0p2", "mmcblk0"),
+            ("sda10", "sda"),
+            ("ubda1", "ubda"),
+        ] {
+            assert!(is_partition(name, disk) && !is_partition(disk, name));
+        }
+        for (name, disk) in [
+            ("sda1", "sda1"),
+            ("sda10", "sda1"),
+            ("sdaa", "sda"),
+            ("dm-10", "dm-1"),
+            ("mmcblk0boot0", "mmcblk0"),
+            ("mmcblk0p", "mmcblk0"),
+        ] {
+            assert!(!is_partition(name, disk), "{name} {disk}");
+        }
     }
 
     proptest! {

@@ -36,13 +36,17 @@ pub fn parse(text: &str) -> Vec<Block> {
 }
 
 impl Block {
-    /// Whether a root could live there: RAM disks and loop devices are empty this early.
+    /// Whether a root could live there: RAM disks and loop devices are empty this early, an eMMC's boot partitions
+    /// hold a boot loader, and reading its RPMB partition makes kernels before 4.15 wait for errors.
     pub fn is_candidate(&self) -> bool {
-        !["ram", "zram", "loop"].iter().any(|prefix| {
-            self.name
-                .strip_prefix(prefix)
-                .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
-        })
+        let of_emmc = self.name.starts_with("mmcblk")
+            && (self.name.contains("boot") || self.name.ends_with("rpmb"));
+        !of_emmc
+            && !["ram", "zram", "loop"].iter().any(|prefix| {
+                self.name
+                    .strip_prefix(prefix)
+                    .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+            })
     }
 }
 
@@ -64,5 +68,18 @@ mod tests {
             (179, 2, 262_144, "mmcblk0p2")
         );
         assert!(found[0].is_candidate() && !found[1].is_candidate());
+        for (name, candidate) in [
+            ("mmcblk0", true),
+            ("mmcblk0gp0", true),
+            ("mmcblk0boot0", false),
+            ("mmcblk0boot1", false),
+            ("mmcblk2rpmb", false),
+            ("zram0", false),
+            ("loop", false),
+            ("ramdisk", true),
+        ] {
+            let line = format!("1 2 3 {name}");
+            assert_eq!(parse(&line)[0].is_candidate(), candidate, "{name}");
+        }
     }
 }

@@ -162,7 +162,8 @@ struct Known {
     accepted: &'static str,
 }
 
-const DEVICE: &str = "/dev/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL=, MAJOR:MINOR";
+const DEVICE: &str =
+    "a block device, by /dev/NAME, UUID=, LABEL=, PARTUUID=, PARTLABEL=, MAJOR:MINOR (no NFS, MTD or UBI)";
 
 const KNOWN: &[Known] = &[
     Known {

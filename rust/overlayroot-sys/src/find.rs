@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+//! The devices that `root=` names, waiting for them where they take their time.
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use log::Level;
+use overlayroot::device::DeviceSpec;
+use overlayroot::errno::Errno;
+use overlayroot::partition::{self, is_partition, Partition};
+use overlayroot::partitions::{self, Block};
+use overlayroot::settings::Settings;
+use overlayroot::superblock::{self, ReadAt, Superblock, SEVERAL};
+use overlayroot::text::{number, replaced, trim_end, Number};
+
+use crate::kmsg::note;
+use crate::observe::read_text;
+use crate::resolve::{resolve, Missing};
+use crate::system::{Kind, Result, System};
+
+/// Between two looks when the kernel sends no uevents, milliseconds.
+pub const LOOK_AGAIN: u64 = 200;
+
+/// The device nodes that `root=` names, the preferred one first; or why there is none, with the remedy.
+pub fn find_root(
+    sys: &mut dyn System,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> core::result::Result<(String, Block, Vec<Block>), String> {
+    let Some(spec) = &settings.root else {
+        return Err(
+            "no root device is named: add ofs-root= to the command line or to overlayroot.conf"
+                .to_owned(),
+        );
+    };
+    // Listen before looking, so that nothing comes unseen in between.
+    let listening = sys.listen();
+    if let Err(error) = listening {
+        warnings.push(format!(
+            "no uevents ({error}): looking for the root every {} ms",
+            Number(LOOK_AGAIN)
+        ));
+    }
+    let deadline = sys.now() + u64::from(settings.wait) * 1_000_000;
+    let mut waited = false;
+    loop {
+        let mut found = look(sys, spec);
+        let mut remedy = "make it unique";
+        if found.len() > 1 {
+            found = ranked(sys, found, &mut remedy);
+        }
+        let mut found = found.into_iter();
+        if let Some(block) = found.next() {
+            let others: Vec<Block> = found.collect();
+            if let Some(other) = others.first() {
+                warnings.push(format!(
+                    "{spec} is on /dev/{} and on /dev/{}: using the first; {remedy}",
+                    block.name, other.name
+                ));
+            }
+            let device = node(sys, &block)
+                .map_err(|error| format!("no device node for {spec} ({}): {error}", block.name))?;
+            return Ok((device, block, others));
+        }
+        if matches!(spec, DeviceSpec::Path(path) if path.starts_with("/dev/disk/")) {
+            return Err(format!(
+                "{spec} is a name that udev makes, which is not here: \
+                 use UUID=, LABEL=, PARTUUID=, PARTLABEL= or /dev/NAME"
+            ));
+        }
+        let left = deadline.saturating_sub(sys.now()) / 1000;
+        if left == 0 {
+            return Err(format!(
+                "device {spec} absent after {} s{}; check ofs-root=, or raise ofs-wait=",
+                Number(u64::from(settings.wait)),
+                seen(sys)
+            ));
+        }
+        if !waited {
+            note(
+                Level::Info,
+                &format!(
+                    "waiting for {spec}, at most {} s",
+                    Number(u64::from(settings.wait))
+                ),
+            );
+            waited = true;
+        }
+        let slice = if listening.is_ok() {
+            left
+        } else {
+            left.min(LOOK_AGAIN)
+        };
+        if let Err(error) = sys.wait(slice) {
+            return Err(format!("cannot wait for {spec}: {error}"));
+        }
+    }
+}
+
+/// What block devices there are, for the message that the wanted one is not among them.
+fn seen(sys: &mut dyn System) -> String {
+    let mut text = String::new();
+    for block in blocks(sys).iter().filter(|b| b.is_candidate()).take(16) {
+        text.push_str(if text.is_empty() {
+            " (there are: "
+        } else {
+            " "
+        });
+        text.push_str(&block.name);
+    }
+    text.push_str(if text.is_empty() {
+        " (there is no block device at all: is the driver loaded?)"
+    } else {
+        ")"
+    });
+    text
+}
+
+fn blocks(sys: &mut dyn System) -> Vec<Block> {
+    read_text(sys, "/proc/partitions")
+        .map(|text| partitions::parse(&text))
+        .unwrap_or_default()
+}
+
+/// Every device that `spec` names now.
+fn look(sys: &mut dyn System, spec: &DeviceSpec) -> Vec<Block> {
+    let blocks = blocks(sys);
+    match spec {
+        DeviceSpec::Path(path) => {
+            let name = replaced(path.strip_prefix("/dev/").unwrap_or(path), '/', '!');
+            match blocks.iter().find(|b| b.name == name) {
+                Some(block) => vec![block.clone()],
+                None => by_node(sys, &blocks, path, name).into_iter().collect(),
+            }
+        }
+        DeviceSpec::Number(major, minor) => {
+            let wanted = (*major, *minor);
+            blocks
+                .into_iter()
+                .filter(|b| (b.major, b.minor) == wanted)
+                .collect()
+        }
+        DeviceSpec::Uuid(uuid) => with_superblock(sys, &blocks, &|s| {
+            s.uuid
+                .as_ref()
+                .is_some_and(|u| u.eq_ignore_ascii_case(uuid))
+        }),
+        DeviceSpec::Label(label) => {
+            with_superblock(sys, &blocks, &|s| s.label.as_ref() == Some(label))
+        }
+        // The kernel takes its beginning (`match_dev_by_uuid()` in block/early-lookup.c).
+        DeviceSpec::PartUuid(uuid, offset) => on_disk(sys, &blocks, *offset, &|p| {
+            p.partuuid.starts_with(uuid.as_str())
+        }),
+        DeviceSpec::PartLabel(label) => {
+            on_disk(sys, &blocks, 0, &|p| p.partlabel.as_ref() == Some(label))
+        }
+    }
+}
+
+/// A name that something else made: device-mapper, or the udev of a distribution's initramfs, whose names are
+/// symbolic links.
+fn by_node(sys: &mut dyn System, blocks: &[Block], path: &str, name: String) -> Option<Block> {
+    let target = resolve(sys, "", path, Missing::Fail).ok()?;
+    let stat = sys.stat(&target).ok()?;
+    if stat.kind != Kind::Block {
+        return None;
+    }
+    let (major, minor) = stat.device;
+    let known = blocks
+        .iter()
+        .find(|b| target != path && (b.major, b.minor) == stat.device);
+    Some(known.cloned().unwrap_or(Block {
+        major,
+        minor,
+        kib: 0,
+        name,
+    }))
+}
+
+fn with_superblock(
+    sys: &mut dyn System,
+    blocks: &[Block],
+    matches: &dyn Fn(&Superblock) -> bool,
+) -> Vec<Block> {
+    let mut found = Vec::new();
+    for block in blocks.iter().filter(|b| b.is_candidate()) {
+        let Ok(device) = node(sys, block) else {
+            continue;
+        };
+        match superblock::probe(&mut BlockReader::new(sys, &device)) {
+            // The others of one file system are no twins.
+            Some(s) if s.warning == Some(SEVERAL) && !found.is_empty() => {}
+            Some(s) if matches(&s) => found.push(block.clone()),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Partitions that match, moved on by `offset` partition numbers on the same disk.
+fn on_disk(
+    sys: &mut dyn System,
+    blocks: &[Block],
+    offset: i32,
+    matches: &dyn Fn(&Partition) -> bool,
+) -> Vec<Block> {
+    let mut found = Vec::new();
+    for disk in blocks.iter().filter(|b| b.is_candidate()) {
+        // Partitions have no table of their own.
+        if blocks.iter().any(|b| is_partition(&disk.name, &b.name)) {
+            continue;
+        }
+        let Ok(device) = node(sys, disk) else {
+            continue;
+        };
+        let sector = of_sysfs(sys, disk, "queue/logical_block_size").unwrap_or(512) as u32;
+        let bytes = sectors(sys, disk).saturating_mul(512);
+        let sectors = bytes.checked_div(u64::from(sector));
+        let table = partition::table(&mut BlockReader::new(sys, &device), sector, sectors);
+        for partition in table.iter().filter(|p| matches(p)) {
+            let Some(number) = partition.number.checked_add_signed(offset) else {
+                continue;
+            };
+            let name = partition::partition_name(&disk.name, number);
+            found.extend(blocks.iter().find(|b| b.name == name).cloned());
+        }
+    }
+    found
+}
+
+/// Several that match: a disk that holds partitions comes last, and a member of an array only counts where there is
+/// nothing else, such as the array.
+fn ranked(sys: &mut dyn System, found: Vec<Block>, remedy: &mut &str) -> Vec<Block> {
+    let blocks = blocks(sys);
+    let (mut first, mut disks, mut members) = (Vec::new(), Vec::new(), Vec::new());
+    for block in found {
+        let member =
+            node(sys, &block).is_ok_and(|device| container(sys, &device, &block).is_some());
+        let holds = || blocks.iter().any(|b| is_partition(&b.name, &block.name));
+        if member {
+            members.push(block);
+        } else if holds() {
+            disks.push(block);
+        } else {
+            first.push(block);
+        }
+    }
+    first.append(&mut disks);
+    if first.is_empty() {
+        *remedy = "they are members of an array: assemble it in the initramfs, and name that";
+        return members;
+    }
+    first
+}
+
+/// What the device is a member of.
+pub fn container(sys: &mut dyn System, device: &str, block: &Block) -> Option<&'static str> {
+    let sectors = sectors(sys, block);
+    superblock::container(&mut BlockReader::new(sys, device), sectors)
+}
+
+/// Size of a device, units of 512 bytes; without sysfs rounded down to KiB.
+fn sectors(sys: &mut dyn System, block: &Block) -> u64 {
+    of_sysfs(sys, block, "size").unwrap_or(block.kib.saturating_mul(2))
+}
+
+/// A number that the kernel says about a device (`Documentation/ABI/stable/sysfs-block`).
+fn of_sysfs(sys: &mut dyn System, block: &Block, what: &str) -> Option<u64> {
+    let path = format!(
+        "/sys/dev/block/{}:{}/{what}",
+        Number(u64::from(block.major)),
+        Number(u64::from(block.minor))
+    );
+    number(trim_end(&read_text(sys, &path).ok()?))
+}
+
+/// The device node of a block device; made by hand where devtmpfs did not.
+pub fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
+    let mut path = "/dev/".to_owned();
+    path.push_str(&replaced(&block.name, '!', '/'));
+    let numbers = (block.major, block.minor);
+    if sys
+        .stat(&path)
+        .is_ok_and(|stat| stat.kind == Kind::Block && stat.device == numbers)
+    {
+        return Ok(path);
+    }
+    path = format!(
+        "/dev/overlayroot-{}-{}",
+        Number(u64::from(block.major)),
+        Number(u64::from(block.minor))
+    );
+    match sys.make_node(&path, true, block.major, block.minor) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// A block device as the parsers read it.
+pub struct BlockReader<'a> {
+    sys: &'a mut dyn System,
+    device: &'a str,
+}
+
+impl<'a> BlockReader<'a> {
+    /// Of a device node.
+    pub fn new(sys: &'a mut dyn System, device: &'a str) -> Self {
+        BlockReader { sys, device }
+    }
+}
+
+impl ReadAt for BlockReader<'_> {
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> bool {
+        self.sys.read_block(self.device, offset, buffer).is_ok()
+    }
+}
