@@ -22,10 +22,39 @@ die() {
     exit 1
 }
 
-# takes_nothing USAGE WORD...: for a script without arguments: --help prints its usage, and anything else is refused.
+# host_suite: the release of Debian that this host has; the tools that run here are taken from it. OVERLAYROOT_SUITE names
+# one where that has not been tried: a derivative, or a release that is newer.
+host_suite() {
+    local name codename machine
+    if [ -n "${OVERLAYROOT_SUITE:-}" ]; then
+        echo "$OVERLAYROOT_SUITE"
+        return
+    fi
+    machine=$(uname -m)
+    # shellcheck source=/dev/null
+    name=$(. /etc/os-release 2>/dev/null && echo "$PRETTY_NAME") || name=$(uname -s)
+    # shellcheck source=/dev/null
+    codename=$(. /etc/os-release 2>/dev/null && echo "$ID:${VERSION_CODENAME:-}") || codename=''
+    case $machine:$codename in
+    x86_64:debian:bookworm | x86_64:debian:trixie) echo "${codename#*:}" ;;
+    *)
+        die "this takes Debian 12 or 13 on x86-64, and here is $name on $machine; a container will do:
+  docker run --rm -it --privileged -v \"\$PWD\":/work -w /work debian:13 \\
+    sh -c 'apt-get update && apt-get install -y make && make demo'"
+        ;;
+    esac
+}
+
+# help USAGE: what --help prints: how the script is called, and the comment at its top, which says what it is for.
+help() {
+    printf '%s\n\n' "$1"
+    sed -n -e '1,2d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "$0"
+}
+
+# takes_nothing USAGE WORD...: for a script without arguments: --help is answered, and anything else is refused.
 takes_nothing() {
     [ $# -gt 1 ] || return 0
-    [ "$2" != --help ] || { echo "$1"; exit 0; }
+    [ "$2" != --help ] || { help "$1"; exit 0; }
     echo "$1" >&2
     exit 2
 }
@@ -40,6 +69,12 @@ check_options() {
     done
     python3 "$program" --options-only "$@" || exit
 }
+
+# Cargo shows on a terminal what it compiles, and is silent in a log.
+# shellcheck disable=SC2034 # for other scripts
+cargo_quiet=(--quiet)
+# shellcheck disable=SC2034
+[ ! -t 2 ] || cargo_quiet=()
 
 # lock NAME: one such job at a time; waits for the other one.
 lock() {
