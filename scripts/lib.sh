@@ -76,10 +76,11 @@ cargo_quiet=(--quiet)
 # shellcheck disable=SC2034
 [ ! -t 2 ] || cargo_quiet=()
 
-# lock NAME: one such job at a time; waits for the other one.
+# lock NAME [FOLDER]: one such job at a time, of those that use this build/, or FOLDER; waits for the other one.
 lock() {
-    mkdir -p "$build/lock"
-    exec 9>"$build/lock/$1"
+    local folder=${2:-$build/lock}
+    mkdir -p "$folder"
+    exec 9>"$folder/$1"
     flock -n 9 || { say "waiting for another $1"; flock 9; }
 }
 
