@@ -25,12 +25,13 @@ def tracing(rig: "Rig", **options) -> pathlib.Path:
     return path
 
 
-def table(disk: pathlib.Path, bad: tuple[int, int] | None = None) -> list[str]:
-    """A table for the whole disk, in which sectors from `bad[0]`, `bad[1]` of them, cannot be read."""
-    size = disk.stat().st_size // 512
-    start, count = bad or (0, 0)
-    lines = [(0, start, "linear /dev/ubda 0"), (start, count, "error")]
-    lines.append((start + count, size - start - count, f"linear /dev/ubda {start + count}"))
+def table(disk: pathlib.Path, *bad: tuple[int, int]) -> list[str]:
+    """A table for the whole disk; sectors of `bad` (first, how many; in order) cannot be read."""
+    at, lines = 0, []
+    for start, count in bad:
+        lines += [(at, start - at, f"linear /dev/ubda {at}"), (start, count, "error")]
+        at = start + count
+    lines.append((at, disk.stat().st_size // 512 - at, f"linear /dev/ubda {at}"))
     return [f'"{at} {length} {target}"' for at, length, target in lines if length]
 
 

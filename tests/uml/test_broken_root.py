@@ -20,40 +20,48 @@ def sectors(disk: pathlib.Path, path: str) -> tuple[int, int]:
     return int(blocks[0]) * 2, len(blocks) * 2
 
 
+COPY = (
+    "warning: …: mounted by a copy of the superblock, as the first one is damaged; "
+    "check it with fsck from another system"
+)
+
+
 @pytest.mark.parametrize(
-    ("bad", "reason"),
+    "bad",
     [
         pytest.param(
             (0, 8),
-            "cannot mount root on /newroot",
-            marks=failure(
-                "filesystem",
-                "the superblock cannot be read",
-                "no root could be mounted: cannot mount root on /newroot: …",
-                "restart",
-                "another card",
-            ),
+            marks=failure("filesystem", "the superblock of ext4 cannot be read", COPY, "ram", "another card"),
         ),
         pytest.param(
             (4, 2),
-            "cannot mount root on /newroot",
             marks=failure(
-                "filesystem",
-                "blocks that mounting needs cannot be read",
-                "no root could be mounted: cannot mount root on /newroot: …; "
-                "check rootfstype= and rootflags=, or repair the file system",
-                "restart",
-                "another card",
+                "filesystem", "the group descriptors of ext4 cannot be read", COPY, "ram", "another card"
             ),
         ),
     ],
     ids=["superblock", "descriptors"],
 )
-def test_unreadable_when_it_is_mounted(rig: Rig, bad: tuple[int, int], reason: str) -> None:
+def test_unreadable_when_it_is_mounted(rig: Rig, bad: tuple[int, int]) -> None:
+    disk = rig.root()
+    initrd = failing.mapped(rig, failing.table(disk, bad))
+    boot = rig.boot_unchanged(LINE, disk, initrd=initrd)
+    assert_protected(boot, "/dev/dm-0")
+    assert "mounted by a copy of the superblock" in boot.report["warnings"][-1]
+
+
+@failure(
+    "filesystem",
+    "no copy of what mounting needs can be read",
+    "no root could be mounted: cannot mount root on /newroot: …",
+    "restart",
+    "another card",
+)
+def test_nothing_can_be_read(rig: Rig) -> None:
     disk = rig.root()
     before = uml.sha256(disk)
-    boot = rig.boot(LINE, [disk], failing.mapped(rig, failing.table(disk, bad)))
-    assert_gave_up(boot, reason)
+    boot = rig.boot(LINE, [disk], failing.mapped(rig, failing.table(disk, (0, 8), (8193 * 2, 2))))
+    assert_gave_up(boot, "cannot mount root on /newroot")
     assert uml.sha256(disk) == before
 
 
@@ -215,24 +223,32 @@ def test_wrong_field_in_the_superblock(rig: Rig, fstype: str, field: str) -> Non
         assert_gave_up(boot, "no root could be mounted")
 
 
+@pytest.mark.parametrize("block", [1, 2, 4])
 @failure(
     "filesystem",
-    "the superblock is garbage; a backup of it is not",
-    "no root could be mounted: cannot mount root on /newroot: …",
-    "restart",
+    "the superblock of ext4 is garbage, and a copy of it is not",
+    COPY,
+    "ram",
     "`e2fsck -b 8193` (or 32768) from another system; write the image again",
 )
-def test_garbage_with_a_good_backup(rig: Rig) -> None:
-    disk = rig.root()
+def test_garbage_with_a_good_backup(rig: Rig, block: int) -> None:
+    """Blocks of 1, 2 and 4 KiB, whose copies are in different places."""
+    size = {1: 24, 2: 80, 4: 160}[block]
+    disk = rig.root(size=size, options=["-b", str(block << 10)])
     with disk.open("r+b") as file:
         file.seek(1024)
         file.write(random.Random(1).randbytes(1024))
-    before = uml.sha256(disk)
-    boot = rig.boot("root=/dev/ubda ofs-reboot-delay=1", [disk])
-    assert_gave_up(boot, "cannot mount root")
-    assert uml.sha256(disk) == before
+    script = "mount -o remount,rw /mnt/root-RO || echo locked"
+    boot = rig.boot_unchanged("root=/dev/ubda", disk, script=script)
+    assert_protected(boot)
+    assert "mounted by a copy of the superblock" in boot.report["warnings"][-1]
+    assert "locked" in boot.script
+    # It cannot be found by its names, and is not written to.
+    boot = rig.boot_unchanged("root=/dev/ubda overlayfs=no", disk)
+    assert boot.report["reached"] == "read-only"
     # The remedy.
-    uml.run("sh", "-c", f"e2fsck -y -b 8193 {disk} >/dev/null; test $? -lt 4")
+    copy = {1: 8193, 2: 16384, 4: 32768}[block]
+    uml.run("sh", "-c", f"e2fsck -y -b {copy} -B {block << 10} {disk} >/dev/null; test $? -lt 4")
     assert_protected(rig.boot("root=/dev/ubda", [disk]))
 
 

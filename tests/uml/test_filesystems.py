@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 import uml
-from conftest import Rig, assert_degraded, assert_protected, assert_writable
+from conftest import Rig, assert_degraded, assert_gave_up, assert_protected, assert_writable
 from failure_modes import failure
 
 
@@ -118,18 +118,63 @@ def test_format_that_is_never_writable(rig: Rig) -> None:
     assert boot.verdict.startswith("error: DEGRADED: / is the plain read-only root (/dev/ubda, squashfs)")
 
 
-@pytest.mark.parametrize("line", ["rootfstype=ext3", "rootfstype=nonsense", "rootflags=rubbish"])
+@pytest.mark.parametrize("line", ["rootfstype=ext3", "rootfstype=nonsense"])
 @failure(
     "settings",
-    "`rootfstype=` or `rootflags=` is wrong",
+    "`rootfstype=` is wrong",
     "warning: root could not be mounted as …; mounted as …",
     "ram",
     "correct it",
 )
-def test_wrong_type_or_flags_do_not_stop_the_board(rig: Rig, line: str) -> None:
+def test_wrong_type_does_not_stop_the_board(rig: Rig, line: str) -> None:
     boot = rig.boot_unchanged(f"root=/dev/ubda {line}")
     assert_protected(boot)
     assert any(step["errno"] for step in boot.report["steps"])
+
+
+@pytest.mark.parametrize("overlayfs", ["yes", "no"])
+@failure(
+    "settings",
+    "an option in `rootflags=` is wrong",
+    "warning: … does not take the option …: left out; correct rootflags=",
+    "ram",
+    "correct it; all others are used",
+)
+def test_wrong_options_are_left_out_by_name(rig: Rig, overlayfs: str) -> None:
+    disk = rig.root()
+    line = "rootflags=defaults,noatime,rubbish,commit=77,x-systemd.growfs,relatime,wrong=1"
+    boot = rig.boot(f"root=/dev/ubda overlayfs={overlayfs} {line}", [disk])
+    options = boot.mounts["/mnt/root-RO" if overlayfs == "yes" else "/"][2]
+    assert {"commit=77", "noatime"} <= set(options)
+    left_out = "ext4 does not take the option {}: left out; correct rootflags="
+    assert boot.report["warnings"] == [left_out.format("rubbish"), left_out.format("wrong=1")]
+
+
+@failure(
+    "settings",
+    "the subvolume that `rootflags=subvol=` names is not there",
+    "no root could be mounted: cannot mount root on /newroot: …: ENOENT; check rootflags=, or repair "
+    "the file system",
+    "restart",
+    "correct `rootflags=`",
+)
+def test_subvolume(rig: Rig) -> None:
+    """Flags of mount(8) beside it are none of the file system's business."""
+    disk = rig.root(fstype="btrfs", size=128, change=lambda folder: uml.host_program(folder, "btrfs"))
+    script = (
+        "btrfs subvolume create /old; cp -a /bin /etc /mnt /sbin /old; cd /old; mkdir dev proc sys run; sync"
+    )
+    rig.boot("root=/dev/ubda overlayfs=no", [disk], script=script)
+    for overlayfs in ("yes", "no"):
+        line = f"root=/dev/ubda overlayfs={overlayfs} rootflags=subvol=/old,noatime,user_xattr"
+        boot = rig.boot(line, [disk])
+        options = boot.mounts["/mnt/root-RO" if overlayfs == "yes" else "/"][2]
+        assert {"subvol=/old", "noatime"} <= set(options)
+        assert boot.report["warnings"] == [
+            "btrfs does not take the option user_xattr: left out; correct rootflags="
+        ]
+    boot = rig.boot("root=/dev/ubda rootflags=subvol=@,noatime ofs-reboot-delay=1", [disk])
+    assert_gave_up(boot, "ENOENT; check rootflags=")
 
 
 def test_rootfstype_and_flags_are_used(rig: Rig) -> None:

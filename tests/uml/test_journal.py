@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
+import failing
 import pytest
 import uml
 from conftest import Rig, assert_degraded, assert_protected
@@ -164,3 +165,58 @@ def test_btrfs_with_a_log_tree(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=/dev/ubda ofs-dirty=frozen", disk)
     assert boot.report["root"]["state"] == "dirty"
     assert_protected(boot, fstype="btrfs")
+
+
+def journal_block(disk: pathlib.Path, number: int) -> int:
+    """Where a block of the journal is, in bytes; the first one is its superblock."""
+    blocks = uml.run("debugfs", "-R", "blocks <8>", disk).split()
+    return int(blocks[number]) << 10
+
+
+def zero_journal(disk: pathlib.Path) -> None:
+    """Writes zeros over the superblock of the journal."""
+    at = journal_block(disk, 0)
+    with disk.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(1024))
+
+
+LOST = (
+    "warning: …: mounted without the journal, which is damaged or may not be replayed: nothing is written, "
+    "changes that only the journal holds are not seen; check it with fsck from another system"
+)
+
+
+@pytest.mark.parametrize("is_dirty", [False, True], ids=["clean", "dirty"])
+@failure("filesystem", "the journal is damaged", LOST, "ram", "`e2fsck -f` from another system")
+def test_journal_without_a_superblock(rig: Rig, is_dirty: bool) -> None:
+    disk = dirty(rig) if is_dirty else rig.root()
+    zero_journal(disk)
+    for line in ("root=/dev/ubda", "root=/dev/ubda ofs-dirty=frozen"):
+        script = "mount -o remount,rw /mnt/root-RO || echo locked; echo x > /etc/new; cat /etc/new"
+        boot = rig.boot_unchanged(line, disk, script=script)
+        assert_protected(boot)
+        assert boot.script.splitlines()[-1] == "x"
+        assert "locked" in boot.script
+        if not (is_dirty and "frozen" in line):
+            assert "mounted without the journal, which is damaged" in boot.report["warnings"][-1]
+    boot = rig.boot("root=/dev/ubda ofs-dirty=refuse ofs-reboot-delay=1", [disk])
+    assert boot.sections == {}
+    # A writable boot is not to be had; a plain read-only one is.
+    boot = rig.boot_unchanged("root=/dev/ubda overlayfs=no", disk)
+    assert boot.report["reached"] == "read-only"
+
+
+@failure("filesystem", "the journal needs recovery and cannot be read", LOST, "ram", "another card")
+def test_journal_that_cannot_be_read(rig: Rig) -> None:
+    """The kernel is allowed to replay it, and fails: it is not told to again."""
+    disk = dirty(rig)
+    first = journal_block(disk, 1) // 512
+    initrd = failing.mapped(rig, failing.table(disk, (first, 32)))
+    boot = rig.boot(
+        "root=/dev/dm-0 ofs-reboot-delay=1", [disk], initrd, script="echo x > /etc/new; cat /etc/new"
+    )
+    assert_protected(boot, "/dev/dm-0")
+    assert boot.script == "x"
+    tries = [s["step"] for s in boot.report["steps"] if s["step"].startswith("mount ext4")]
+    assert len(tries) == len(set(tries)) == 2

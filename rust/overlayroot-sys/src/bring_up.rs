@@ -6,8 +6,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use overlayroot::errno::Errno;
+use overlayroot::options::flag;
 
-use crate::system::{Flags, Mount, Result, System};
+use crate::system::{Mount, Result, System};
 
 /// Mount points of the kernel's own file systems, in the order they move to the new root.
 pub const API_MOUNTS: [&str; 3] = ["/dev", "/proc", "/sys"];
@@ -15,16 +16,8 @@ pub const API_MOUNTS: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Brings up what there is; what there is not becomes warnings.
 pub fn bring_up(sys: &mut dyn System) -> Vec<String> {
     let mut warnings = Vec::new();
-    let strict = Flags {
-        no_suid: true,
-        no_dev: true,
-        no_exec: true,
-        ..Flags::default()
-    };
-    let dev = Flags {
-        no_suid: true,
-        ..Flags::default()
-    };
+    let strict = flag::NOSUID | flag::NODEV | flag::NOEXEC;
+    let dev = flag::NOSUID;
     if let Err(error) = mount(sys, "devtmpfs", "/dev", dev, "mode=0755") {
         warnings.push(format!(
             "no devtmpfs ({error}): making device nodes by hand"
@@ -47,7 +40,7 @@ pub fn bring_up(sys: &mut dyn System) -> Vec<String> {
     warnings
 }
 
-fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: Flags, data: &str) -> Result<()> {
+fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: u32, data: &str) -> Result<()> {
     make_dir(sys, target)?;
     match sys.mount(&Mount {
         source: fstype,
@@ -82,7 +75,7 @@ pub fn make_dir(sys: &mut dyn System, path: &str) -> Result<()> {
 }
 
 /// Device numbers from `Documentation/admin-guide/devices.txt`.
-fn make_nodes(sys: &mut dyn System, flags: Flags, warnings: &mut Vec<String>) {
+fn make_nodes(sys: &mut dyn System, flags: u32, warnings: &mut Vec<String>) {
     // A RAM file system, so that /dev can move to the new root; in the initramfs itself if that fails.
     if let Err(error) = mount(sys, "tmpfs", "/dev", flags, "mode=0755") {
         warnings.push(format!("no tmpfs for /dev, continuing: {error}"));

@@ -9,17 +9,17 @@ use alloc::vec::Vec;
 use log::Level;
 use overlayroot::errno::Errno;
 use overlayroot::fstab::{self, LowerEntry};
-use overlayroot::options;
-use overlayroot::plan::{Plan, LOWER, NEW_ROOT, RAM, RUN};
+use overlayroot::options::{self, flag};
+use overlayroot::plan::Plan;
 use overlayroot::report::{FailureReport, OverlayReport, Report, VerityReport};
-use overlayroot::step::{RootMount, Step};
+use overlayroot::step::{RootMount, Step, LOWER, NEW_ROOT, RAM, RUN};
 use overlayroot::text::Number;
 use overlayroot::verity::DEVICE;
 
 use crate::bring_up::make_dir;
 use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
-use crate::system::{Flags, Kind, Mount, Result, System};
+use crate::system::{Kind, Mount, Result, System};
 use crate::verity;
 
 /// Largest /etc/fstab that is read, bytes: its copy fits into the smallest RAM layer.
@@ -62,24 +62,39 @@ impl Done {
         })
     }
 
+    /// Whether a step would let a root be written to whose journal was left alone.
+    fn stays_locked(&self, step: &Step) -> bool {
+        matches!(step, Step::SetDeviceReadOnly { read_only, .. } if !read_only)
+            && self.root.as_ref().is_some_and(|root| root.frozen)
+    }
+
     /// Takes over what another plan has mounted.
     pub fn also(&mut self, other: Done) {
         self.mounts.extend(other.mounts);
     }
 }
 
-/// Carries `plan` out. On failure everything that it mounted is unmounted again.
+/// A way to mount the root that is not worth another try, and why.
+pub type FailedWay = (RootMount, Errno);
+
+/// Carries `plan` out. On failure everything that it mounted is unmounted again; ways to mount the root that
+/// cannot succeed in a lower mode either are added to `failed`.
 pub fn execute(
     sys: &mut dyn System,
     plan: &Plan,
     report: &mut Report,
+    failed: &mut Vec<FailedWay>,
 ) -> core::result::Result<Done, FailureReport> {
     let mut run = Execution {
         sys,
         report,
+        failed,
         done: Done::default(),
     };
     for step in &plan.steps {
+        if run.done.stays_locked(step) {
+            continue;
+        }
         let started = run.sys.now();
         let result = run.step(step);
         let text = step.to_string();
@@ -110,34 +125,38 @@ pub fn execute(
 fn explain(step: &Step, error: Errno) -> String {
     let remedy = match (step, error) {
         (Step::MountOverlay { .. }, Errno::ENODEV) => {
-            "; the kernel has no overlay file system: enable CONFIG_OVERLAY_FS (OVERLAYFS_FS on 3.10 kernels)"
+            "the kernel has no overlay file system: enable CONFIG_OVERLAY_FS (OVERLAYFS_FS on 3.10 kernels)"
         }
-        (Step::OpenVerity { .. }, Errno::E2BIG) => "; the hash tree is cut off",
+        (Step::OpenVerity { .. }, Errno::E2BIG) => "the hash tree is cut off",
         (Step::OpenVerity { .. }, _) => {
-            "; the kernel needs CONFIG_DM_VERITY and CONFIG_CRYPTO_SHA256, or these modules in the initramfs"
+            "the kernel needs CONFIG_DM_VERITY and CONFIG_CRYPTO_SHA256, or these modules in the initramfs"
         }
-        (Step::MountRoot { .. }, Errno::ENODEV | Errno::ENOENT) => {
-            "; the kernel has no driver for this file system, or a module that it needs is not in the initramfs"
+        (Step::MountRoot { .. }, Errno::ENODEV) => {
+            "the kernel has no driver for this file system, or a module that it needs is not in the initramfs"
         }
         (Step::MountRoot { ways, .. }, _) if ways.iter().any(|way| way.device == DEVICE) => {
-            "; the file system is damaged, or ofs-verity= is of another one"
+            "the file system is damaged, or ofs-verity= is of another one"
         }
-        (Step::MountRoot { .. }, Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG) => {
-            "; check rootfstype= and rootflags=, or repair the file system"
+        (Step::MountRoot { ways, .. }, Errno::EROFS | Errno::EACCES)
+            if ways.iter().all(|way| way.lock_device) =>
+        {
+            "the journal needs recovery and may not be written: ofs-dirty=replay allows it"
         }
-        (Step::MountRoot { .. }, Errno::EROFS | Errno::EACCES) => {
-            "; the journal needs recovery and may not be written: ofs-dirty=replay allows it"
-        }
-        (Step::MountTmpfs { .. }, Errno::ENODEV) => "; enable CONFIG_TMPFS in the kernel",
-        (Step::FindInit { .. }, _) => "; no candidate is an executable file: check init=",
-        _ => "",
+        (
+            Step::MountRoot { remedy, .. },
+            Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG | Errno::ENOENT,
+        ) => remedy,
+        (Step::MountTmpfs { .. }, Errno::ENODEV) => "enable CONFIG_TMPFS in the kernel",
+        (Step::FindInit { .. }, _) => "no candidate is an executable file: check init=",
+        _ => return error.to_string(),
     };
-    format!("{error}{remedy}")
+    format!("{error}; {remedy}")
 }
 
 struct Execution<'a> {
     sys: &'a mut dyn System,
     report: &'a mut Report,
+    failed: &'a mut Vec<FailedWay>,
     done: Done,
 }
 
@@ -181,7 +200,7 @@ impl Execution<'_> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::MountRoot { target, ways } => self.mount_root(target, ways),
+            Step::MountRoot { target, ways, .. } => self.mount_root(target, ways),
             Step::SetDeviceReadOnly { device, read_only } => {
                 self.sys.set_block_read_only(device, *read_only)
             }
@@ -198,11 +217,10 @@ impl Execution<'_> {
             Step::MountTmpfs { target, options } => {
                 make_dir(self.sys, target)?;
                 // The RAM layer becomes part of /, where setuid programs and devices must work.
-                let guest = *target != RAM;
-                let flags = Flags {
-                    no_suid: guest,
-                    no_dev: guest,
-                    ..Flags::default()
+                let flags = if *target == RAM {
+                    0
+                } else {
+                    flag::NOSUID | flag::NODEV
                 };
                 self.sys.mount(&Mount {
                     source: "tmpfs",
@@ -238,45 +256,122 @@ impl Execution<'_> {
     fn mount_root(&mut self, target: &str, ways: &[RootMount]) -> Result<()> {
         make_dir(self.sys, target)?;
         let mut first_error = None;
-        let mut locked = false;
+        // What was tried on a locked device, and whether that would have had to write.
+        let (mut tried_locked, mut has_to_write) = (false, false);
+        let mut locked = "";
         for way in ways {
-            let started = self.sys.now();
-            let result = self.mount_way(target, way, &mut locked);
-            self.record(format!("mount {way} on {target}"), started, result);
+            if tried_locked && !has_to_write && !way.lock_device {
+                continue;
+            }
+            let failed_before = self.failed.iter().find(|(failed, _)| failed == way);
+            let failed_before = failed_before.map(|(_, error)| *error);
+            let result = match failed_before {
+                Some(error) => Err(error),
+                None => self.mount_way(target, way, &mut locked),
+            };
             match result {
-                Ok(()) => {
+                Ok(options) => {
                     self.mounted(target);
                     if let (Some(error), Some(wanted)) = (first_error, ways.first()) {
                         self.warn(format!(
                             "root could not be mounted as {wanted}: {error}; mounted as {way}"
                         ));
                     }
-                    self.done.root = Some(way.clone());
+                    if let Some(warning) = way.warning.as_ref().filter(|_| way.frozen) {
+                        self.warn(warning.clone());
+                    }
+                    self.done.root = Some(RootMount {
+                        options,
+                        ..way.clone()
+                    });
                     return Ok(());
                 }
-                Err(error) => first_error = first_error.or(Some(error)),
+                Err(error) => {
+                    first_error = first_error.or(Some(error));
+                    tried_locked |= way.lock_device;
+                    has_to_write |=
+                        way.lock_device && matches!(error, Errno::EROFS | Errno::EACCES);
+                    // Another try may be luckier, if it writes nothing.
+                    let may_pass = matches!(error, Errno::EIO | Errno::ENOMEM);
+                    if failed_before.is_none() && !(may_pass && way.warning.is_none()) {
+                        self.failed.push((way.clone(), error));
+                    }
+                }
             }
         }
         Err(first_error.unwrap_or(Errno::EINVAL))
     }
 
-    fn mount_way(&mut self, target: &str, way: &RootMount, locked: &mut bool) -> Result<()> {
-        if way.lock_device != *locked {
-            self.sys.set_block_read_only(&way.device, way.lock_device)?;
-            *locked = way.lock_device;
+    /// Mounts the root in one way; returns the options that it was mounted with.
+    fn mount_way<'w>(
+        &mut self,
+        target: &str,
+        way: &'w RootMount,
+        locked: &mut &'w str,
+    ) -> Result<String> {
+        if way.lock_device != (*locked == way.device) {
+            let started = self.sys.now();
+            let result = self.sys.set_block_read_only(&way.device, way.lock_device);
+            if result.is_err() {
+                self.record(format!("mount {way} on {target}"), started, result);
+            }
+            result?;
+            *locked = if way.lock_device { &way.device } else { "" };
         }
-        let flags = Flags {
-            read_only: way.read_only,
-            ..Flags::default()
-        };
-        let (source, fstype, data) = (&*way.device, &*way.fstype, &*way.options);
-        self.sys.mount(&Mount {
-            source,
+        // Before it happens, as it may take its time.
+        if let Some(warning) = way.warning.as_ref().filter(|_| !way.frozen) {
+            self.warn(warning.clone());
+        }
+        let all = self.mount_with(target, way, way.options.clone());
+        if all != Err(Errno::EINVAL) {
+            return all;
+        }
+        // An option may be one that this file system does not take, but it does not say which.
+        let (doubtful, kept): (Vec<_>, Vec<_>) = way
+            .options
+            .split(',')
+            .filter(|word| !word.is_empty())
+            .partition(|word| options::may_be_dropped(word));
+        if doubtful.is_empty() {
+            return all;
+        }
+        let mut kept = self.mount_with(target, way, kept.join(","))?;
+        for word in doubtful {
+            if let Err(error) = self.sys.unmount(target) {
+                self.warn(format!("cannot unmount {target}, continuing: {error}"));
+                break;
+            }
+            match self.mount_with(target, way, options::join(&kept, word)) {
+                Ok(more) => kept = more,
+                Err(_) => {
+                    let fstype = &way.fstype;
+                    self.warn(format!(
+                        "{fstype} does not take the option {word}: left out; correct rootflags="
+                    ));
+                    kept = self.mount_with(target, way, kept)?;
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    fn mount_with(&mut self, target: &str, way: &RootMount, options: String) -> Result<String> {
+        let started = self.sys.now();
+        let mut flags = if way.read_only { flag::RDONLY } else { 0 };
+        let data = options::split(&options, &mut flags);
+        let result = self.sys.mount(&Mount {
+            source: &way.device,
             target,
-            fstype,
+            fstype: &way.fstype,
             flags,
-            data,
-        })
+            data: &data,
+        });
+        let tried = RootMount {
+            options,
+            ..way.clone()
+        };
+        self.record(format!("mount {tried} on {target}"), started, result);
+        result.map(|()| tried.options)
     }
 
     /// The kernel's own `/lib/modules`, on the root that was just mounted.
@@ -308,12 +403,11 @@ impl Execution<'_> {
         for (fstype, workdir) in [("overlay", true), ("overlayfs", true), ("overlayfs", false)] {
             let options = options::overlay(lower, ram, workdir);
             let started = self.sys.now();
-            let flags = Flags::default();
             let mounted = self.sys.mount(&Mount {
                 source: fstype,
                 target,
                 fstype,
-                flags,
+                flags: 0,
                 data: &options,
             });
             self.record(

@@ -367,6 +367,14 @@ campaigns! {
         make_dirty(fake);
         without_overlay(fake);
     };
+    dirty_without_a_journal: "root=179:2", rung 2, may &["replay"], |fake| {
+        make_dirty(fake);
+        fake.root().journal_broken = true;
+    };
+    clean_without_a_journal: "root=179:2", rung 2, may &[], |fake| fake.root().journal_broken = true;
+    writable_without_a_journal: "root=179:2 overlayfs=no", rung 1, may &[], |fake| {
+        fake.root().journal_broken = true;
+    };
     media_read_only: "root=179:2", rung 2, may &[], |fake| fake.root().locked = true;
     squashfs: "root=179:2", rung 2, may &[], make_squashfs;
     squashfs_wanted_writable: "root=179:2 overlayfs=no", rung 1, may &[], make_squashfs;

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use overlayroot::dm::{self, Command};
 use overlayroot::errno::Errno;
+use overlayroot::options::flag;
 use overlayroot::verity::NAME;
 
 use crate::system::{Kind, Mount, Result, Stat, System};
@@ -34,6 +35,8 @@ pub struct Disk {
     pub tree: BTreeMap<String, Node>,
     pub locked: bool,
     pub dirty: bool,
+    /// Its journal can be neither used nor replayed.
+    pub journal_broken: bool,
     /// Appears only after this many uevents.
     pub after: usize,
     /// What was done to it that a read-only root must never see.
@@ -385,7 +388,8 @@ impl System for Fake {
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
-        let access = if mount.flags.read_only { "ro" } else { "rw" };
+        let read_only = mount.flags & flag::RDONLY != 0;
+        let access = if read_only { "ro" } else { "rw" };
         self.call(format!(
             "mount {} {} {} {access} {}",
             mount.fstype, mount.source, mount.target, mount.data
@@ -406,22 +410,32 @@ impl System for Fake {
             if disk.fstype != mount.fstype || mount.data.contains("rubbish") {
                 return Err(Errno::EINVAL);
             }
-            let (source, read_only) = (mount.source, mount.flags.read_only);
+            let source = mount.source;
             let mut mounts = self.mounts.iter().filter(|m| m.source == source);
             if mounts.any(|m| m.read_only != read_only) {
                 return Err(Errno::EBUSY); // one superblock cannot be both
             }
             let disk = self.disk(mount.source)?;
             let frozen = mount.data.contains("noload");
-            if disk.locked && (!mount.flags.read_only || (disk.dirty && !frozen)) {
+            if disk.locked && (!read_only || (disk.dirty && !frozen)) {
                 return Err(Errno::EROFS);
+            }
+            if disk.journal_broken && !frozen {
+                if disk.dirty {
+                    disk.writes.push("replay".to_owned()); // some of it
+                }
+                return Err(if disk.dirty {
+                    Errno::EIO
+                } else {
+                    Errno::EINVAL
+                });
             }
             if disk.dirty && !frozen {
                 disk.writes.push("replay".to_owned());
                 disk.dirty = false;
             }
             // Of the file system's options, rw wins over the flag of the mount.
-            if !mount.flags.read_only || mount.data.split(',').any(|option| option == "rw") {
+            if !read_only || mount.data.split(',').any(|option| option == "rw") {
                 disk.writes.push("mounted writable".to_owned());
             }
             disk.tree.clone()
@@ -433,7 +447,7 @@ impl System for Fake {
             target: mount.target.to_owned(),
             fstype: mount.fstype.to_owned(),
             source: mount.source.to_owned(),
-            read_only: mount.flags.read_only,
+            read_only,
         });
         Ok(())
     }

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use log::Level;
 use overlayroot::errno::Errno;
-use overlayroot::plan::NEW_ROOT;
 use overlayroot::report::Report;
+use overlayroot::step::NEW_ROOT;
 
 use crate::bring_up::{make_dir, API_MOUNTS};
 use crate::execute::Done;

@@ -23,6 +23,8 @@ pub mod handover;
 pub mod kmsg;
 #[allow(unsafe_code)] // ioctl and descriptors: each use says why it is sound
 pub mod linux;
+#[cfg(test)]
+mod mounting;
 pub mod observe;
 pub mod resolve;
 pub mod run;

@@ -214,11 +214,7 @@ impl System for Linux {
     }
 
     fn mount(&mut self, call: &Mount<'_>) -> Result<()> {
-        let mut flags = MountFlags::empty();
-        flags.set(MountFlags::RDONLY, call.flags.read_only);
-        flags.set(MountFlags::NOSUID, call.flags.no_suid);
-        flags.set(MountFlags::NODEV, call.flags.no_dev);
-        flags.set(MountFlags::NOEXEC, call.flags.no_exec);
+        let flags = MountFlags::from_bits_retain(call.flags);
         let (source, target, fstype) = (c(call.source)?, c(call.target)?, c(call.fstype)?);
         let data = c(call.data)?;
         let data = Some(&*data).filter(|data| !data.to_bytes().is_empty());

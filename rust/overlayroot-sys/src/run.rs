@@ -17,7 +17,7 @@ use overlayroot::settings::{FailPolicy, Settings};
 use overlayroot::text::Number;
 
 use crate::bring_up::bring_up;
-use crate::execute::{execute, Done};
+use crate::execute::{execute, Done, FailedWay};
 use crate::handover;
 use crate::kmsg::note;
 use crate::observe::{self, observe, read_text, Observation};
@@ -85,10 +85,18 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
     observed(&mut observation, &settings, &mut report);
 
     let mut mode = Mode::wanted(&settings);
+    let mut failed = Vec::new();
     let reason = loop {
         let failure = match (
             &observation.no_root,
-            attempt(sys, mode, &settings, &observation.facts, &mut report),
+            attempt(
+                sys,
+                mode,
+                &settings,
+                &observation.facts,
+                &mut report,
+                &mut failed,
+            ),
         ) {
             (_, Ok(done)) => match finish(sys, mode, &done, &mut report, started) {
                 Ok(()) => return End::Started(report),
@@ -214,6 +222,7 @@ fn attempt(
     settings: &Settings,
     facts: &Facts,
     report: &mut Report,
+    failed: &mut Vec<FailedWay>,
 ) -> Result<Done, FailureReport> {
     let mut plan = plan(mode, settings, facts).map_err(|error| FailureReport {
         mode: mode.as_str(),
@@ -222,10 +231,10 @@ fn attempt(
         errno: None,
     })?;
     warn(report, core::mem::take(&mut plan.warnings));
-    let mut done = execute(sys, &plan, report)?;
+    let mut done = execute(sys, &plan, report, failed)?;
     if mode == Mode::Ram && done.report_dir().is_none() {
         // Each of its steps is survivable.
-        if let Ok(place) = execute(sys, &place_for_report(mode), report) {
+        if let Ok(place) = execute(sys, &place_for_report(mode), report, failed) {
             done.also(place);
         }
     }

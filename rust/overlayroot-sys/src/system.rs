@@ -49,23 +49,10 @@ pub struct Mount<'a> {
     pub target: &'a str,
     /// File system type.
     pub fstype: &'a str,
-    /// Mount flags.
-    pub flags: Flags,
+    /// Flags of [`overlayroot::options::flag`].
+    pub flags: u32,
     /// Options for the file system, comma separated.
     pub data: &'a str,
-}
-
-/// Mount flags that the init uses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    /// `MS_RDONLY`.
-    pub read_only: bool,
-    /// `MS_NOSUID`.
-    pub no_suid: bool,
-    /// `MS_NODEV`.
-    pub no_dev: bool,
-    /// `MS_NOEXEC`.
-    pub no_exec: bool,
 }
 
 /// The kernel, as the init sees it. Paths are absolute; every method is one fallible operation.

@@ -203,25 +203,6 @@ fn dirty_journals() {
     }
 }
 
-/// The superblock says clean, the kernel disagrees: with replay allowed it still boots, and says so.
-#[test]
-fn unexpected_dirt() {
-    let mut fake = Fake::board("root=/dev/mmcblk0p2");
-    fake.root().dirty = true;
-    let report = boot(&mut fake);
-    assert_eq!(report.reached, "ram");
-    assert!(
-        report.warnings[0].contains("EROFS"),
-        "{:?}",
-        report.warnings
-    );
-
-    let mut fake = Fake::board("root=/dev/mmcblk0p2 ofs-dirty=frozen");
-    fake.root().dirty = true;
-    assert_eq!(boot(&mut fake).reached, "none");
-    assert!(fake.root().writes.is_empty() && fake.rebooted);
-}
-
 #[test]
 fn root_that_comes_late_or_never() {
     let mut fake = Fake::board("root=UUID=11111111-1111-1111-1111-111111111111");

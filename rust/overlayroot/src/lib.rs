@@ -34,3 +34,4 @@ pub mod superblock;
 pub mod text;
 pub mod uevent;
 pub mod verity;
+mod ways;

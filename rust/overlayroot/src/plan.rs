@@ -8,21 +8,12 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::facts::{Facts, Root};
-use crate::settings::{DirtyPolicy, FailPolicy, Settings, Verity};
+use crate::settings::{FailPolicy, Settings, Verity};
 use crate::size::Limits;
-use crate::step::{RootMount, Step};
+use crate::step::{RootMount, Step, LOWER, NEW_ROOT, RAM, RUN};
 use crate::superblock::State;
 use crate::text::Number;
-use crate::verity;
-
-/// The real root, read-only, in the initramfs and in the booted system.
-pub const LOWER: &str = "/mnt/root-RO";
-/// The RAM layer, in the initramfs and in the booted system.
-pub const RAM: &str = "/mnt/root-RW";
-/// Where the initramfs builds the new root.
-pub const NEW_ROOT: &str = "/newroot";
-/// RAM file system that carries the report when there is no RAM layer.
-pub const RUN: &str = "/run";
+use crate::{verity, ways};
 
 /// A state that a board can be booted into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,21 +121,15 @@ pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, Plan
                 let fstype = root.fstype.unwrap_or_default().to_owned();
                 return Err(PlanError::NeverWritable(fstype));
             }
-            let access = (settings.read_only, &*settings.flags);
-            let ways = ways(root, settings, facts, &[""], &[false], access);
-            plan.steps.push(Step::MountRoot {
-                target: NEW_ROOT,
-                ways,
-            });
+            let ways = ways::writable(root, settings, facts);
+            plan.steps.push(mount_root(NEW_ROOT, ways, settings));
             plan.steps.push(find_init(settings));
             plan_run(&mut plan);
         }
         Mode::ReadOnly => {
-            let ways = protected_ways(&mut plan, root, settings, facts)?;
-            plan.steps.push(Step::MountRoot {
-                target: NEW_ROOT,
-                ways,
-            });
+            let ways = ways::protected(root, settings, facts, &mut plan.warnings)
+                .map_err(PlanError::Refused)?;
+            plan.steps.push(mount_root(NEW_ROOT, ways, settings));
             // fstab may ask for a writable root: the device itself refuses.
             plan.steps.push(Step::SetDeviceReadOnly {
                 device: root.device.clone(),
@@ -194,15 +179,11 @@ fn plan_ram(
     settings: &Settings,
     facts: &Facts,
 ) -> Result<(), PlanError> {
-    let ways = protected_ways(plan, root, settings, facts)?;
-    let locked = ways.iter().any(|way| way.lock_device);
-    plan.steps.push(Step::MountRoot {
-        target: LOWER,
-        ways,
-    });
-    // `mount -o remount,rw /mnt/root-RO` has to work, unless ofs-lock says that it must not; on an
-    // unreplayed journal it must not either.
-    let unlock = locked && !matches!(root.state, State::Dirty(_));
+    let ways =
+        ways::protected(root, settings, facts, &mut plan.warnings).map_err(PlanError::Refused)?;
+    let unlock = ways.iter().any(|way| way.lock_device && !way.frozen);
+    plan.steps.push(mount_root(LOWER, ways, settings));
+    // `mount -o remount,rw /mnt/root-RO` has to work, unless ofs-lock says that it must not.
     if (settings.lock || unlock) && !root.media_read_only {
         plan.steps.push(Step::SetDeviceReadOnly {
             device: root.device.clone(),
@@ -275,6 +256,20 @@ fn plan_run(plan: &mut Plan) {
     });
 }
 
+fn mount_root(target: &'static str, ways: Vec<RootMount>, settings: &Settings) -> Step {
+    let remedy = match (&settings.fstype, &*settings.flags) {
+        (None, "") => "repair the file system",
+        (None, _) => "check rootflags=, or repair the file system",
+        (Some(_), "") => "check rootfstype=, or repair the file system",
+        (Some(_), _) => "check rootfstype= and rootflags=, or repair the file system",
+    };
+    Step::MountRoot {
+        target,
+        ways,
+        remedy,
+    }
+}
+
 /// The kernel's own list (`kernel_init()` in `init/main.c`), less its shell.
 fn find_init(settings: &Settings) -> Step {
     let mut candidates: Vec<String> = settings.init.iter().cloned().collect();
@@ -283,150 +278,6 @@ fn find_init(settings: &Settings) -> Step {
         root: NEW_ROOT,
         candidates,
     }
-}
-
-/// Ways to mount the root read-only without writing to it, or with the one replay that the policy allows.
-fn protected_ways(
-    plan: &mut Plan,
-    root: &Root,
-    settings: &Settings,
-    facts: &Facts,
-) -> Result<Vec<RootMount>, PlanError> {
-    let frozen = freeze_options(root.fstype.unwrap_or_default());
-    let (options, locks): (&[&str], &[bool]) = match (&root.state, settings.dirty) {
-        (State::ReadOnlyFormat, _) => (&[""], &[false]),
-        (State::Dirty(why), DirtyPolicy::Refuse) => return Err(PlanError::Refused(why)),
-        (State::Dirty(why), DirtyPolicy::Frozen) => {
-            plan.warnings.push(format!(
-                "{}: {why}; frozen: nothing is written, changes that only the journal holds are not seen",
-                root.device
-            ));
-            (frozen, &[true])
-        }
-        (State::Dirty(why), DirtyPolicy::Replay) if root.media_read_only => {
-            plan.warnings.push(format!(
-                "{}: {why}, but the device is read-only: mounted without the journal",
-                root.device
-            ));
-            (frozen, &[true])
-        }
-        (State::Dirty(why), DirtyPolicy::Replay) => {
-            plan.warnings.push(format!(
-                "{}: {why}: the kernel repairs it now, which writes to the device once",
-                root.device
-            ));
-            (&[""], &[false])
-        }
-        // Should the kernel not agree that it is clean, mounting may write, if the policy allows it.
-        (State::Clean | State::Unknown, DirtyPolicy::Replay) if !root.media_read_only => {
-            (&[""], &[true, false])
-        }
-        (State::Clean | State::Unknown, _) => (&[""], &[true]),
-    };
-    let flags = protected_flags(&settings.flags);
-    if flags != settings.flags {
-        plan.warnings
-            .push("rootflags= asks for rw, which a protected root is not: left out".to_owned());
-    }
-    Ok(ways(root, settings, facts, options, locks, (true, &flags)))
-}
-
-/// Mount options without `rw`: the kernel takes them after the flags of the mount, and would make the file system
-/// behind a read-only mount writable (`vfs_parse_sb_flag()` in `fs/fs_context.c`; it looks at names only).
-fn protected_flags(flags: &str) -> String {
-    let mut kept = String::new();
-    for option in flags.split(',') {
-        if option != "rw" && !option.starts_with("rw=") {
-            kept = join(&kept, option);
-        }
-    }
-    kept
-}
-
-/// Mount options that leave a dirty journal alone.
-fn freeze_options(fstype: &str) -> &'static [&'static str] {
-    match fstype {
-        "ext3" | "ext4" => &["noload"],
-        "f2fs" | "xfs" => &["norecovery"],
-        "btrfs" => &["rescue=nologreplay", "nologreplay"],
-        _ => &[""],
-    }
-}
-
-fn ways(
-    root: &Root,
-    settings: &Settings,
-    facts: &Facts,
-    options: &[&str],
-    locks: &[bool],
-    (read_only, flags): (bool, &str),
-) -> Vec<RootMount> {
-    let fstypes = fstypes(root, settings, facts);
-    // Wrong rootflags must not stop the board: the last ways go without.
-    let flags: &[&str] = if flags.is_empty() {
-        &[""]
-    } else {
-        &[flags, ""]
-    };
-    let mut ways = Vec::new();
-    for &lock in locks {
-        for flags in flags {
-            for fstype in &fstypes {
-                for extra in options {
-                    ways.push(RootMount {
-                        device: root.device.clone(),
-                        fstype: fstype.clone(),
-                        read_only,
-                        lock_device: lock && !root.media_read_only,
-                        options: join(flags, extra),
-                    });
-                }
-            }
-        }
-    }
-    ways
-}
-
-fn join(a: &str, b: &str) -> String {
-    match (a, b) {
-        (a, "") => a.to_owned(),
-        ("", b) => b.to_owned(),
-        (a, b) => format!("{a},{b}"),
-    }
-}
-
-/// File systems to try: as asked for, then as recognised, then whatever the kernel knows.
-fn fstypes(root: &Root, settings: &Settings, facts: &Facts) -> Vec<String> {
-    let mut fstypes: Vec<String> = Vec::new();
-    let mut add = |name: &str| {
-        if !name.is_empty() && !fstypes.iter().any(|f| f == name) {
-            fstypes.push(name.to_owned());
-        }
-    };
-    settings
-        .fstype
-        .as_deref()
-        .unwrap_or_default()
-        .split(',')
-        .for_each(&mut add);
-    match root.fstype {
-        Some(name) => {
-            add(name);
-            // Kernels without drivers of their own for these use ext4's.
-            if matches!(name, "ext2" | "ext3") {
-                add("ext4");
-            }
-        }
-        None if settings.fstype.is_none() => {
-            facts
-                .filesystems
-                .on_block_devices
-                .iter()
-                .for_each(|name| add(name));
-        }
-        None => {}
-    }
-    fstypes
 }
 
 impl fmt::Display for Plan {
@@ -438,6 +289,16 @@ impl fmt::Display for Plan {
         }
         for step in &self.steps {
             writeln!(f, "{step}")?;
+            if let Step::MountRoot { ways, .. } = step {
+                let mut said = &None;
+                for way in ways {
+                    writeln!(f, "  {way}")?;
+                    if let Some(warning) = way.warning.as_ref().filter(|_| way.warning != *said) {
+                        writeln!(f, "    warning: {warning}")?;
+                    }
+                    said = &way.warning;
+                }
+            }
         }
         Ok(())
     }
@@ -446,6 +307,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::DirtyPolicy;
     use crate::{cmdline::words, config::Entry};
     use alloc::string::ToString;
     use proptest::prelude::*;
@@ -513,7 +375,9 @@ mod tests {
         let dirty = State::Dirty("journal needs recovery");
         let ram = |line: &str| plan(Mode::Ram, &settings(line), &ext4(dirty));
         let replay = ram("").unwrap();
-        assert!(!root_ways(&replay)[0].lock_device && replay.warnings.len() == 1);
+        assert!(!root_ways(&replay)[0].lock_device && !root_ways(&replay)[0].frozen);
+        let warning = root_ways(&replay)[0].warning.as_deref();
+        assert!(warning.unwrap().contains("writes to the device once"));
         let frozen = ram("ofs-dirty=frozen").unwrap();
         assert_eq!(root_ways(&frozen)[0].options, "noload");
         assert!(root_ways(&frozen).iter().all(|w| w.lock_device));
@@ -549,11 +413,37 @@ mod tests {
     }
 
     #[test]
-    fn wrong_fstype_and_flags_are_not_fatal() {
+    fn recognised_file_system_is_tried_beside_a_wrong_type() {
         let line = "rootfstype=ext3 rootflags=rubbish";
         let plan = plan(Mode::Ram, &settings(line), &ext4(State::Clean)).unwrap();
-        let last = root_ways(&plan).iter().rfind(|w| w.lock_device).unwrap();
-        assert_eq!((&*last.fstype, &*last.options), ("ext4", ""));
+        let found: Vec<_> = root_ways(&plan).iter().take(2).collect();
+        assert_eq!((&*found[0].fstype, &*found[1].fstype), ("ext3", "ext4"));
+        assert!(found.iter().all(|way| way.lock_device && !way.frozen));
+        assert!(matches!(&plan.steps[0],
+            Step::MountRoot { remedy, .. } if remedy.starts_with("check rootfstype= and rootflags=")));
+    }
+
+    /// The last ways leave journal and device alone, whatever the state is, unless that is refused.
+    #[test]
+    fn broken_journals_do_not_stop_the_board() {
+        let plan = |line: &str, state| plan(Mode::Ram, &settings(line), &ext4(state));
+        for state in [State::Clean, State::Unknown, State::Dirty("x")] {
+            for line in ["", "ofs-dirty=frozen"] {
+                let plan = plan(line, state).unwrap();
+                let last: Vec<_> = root_ways(&plan).iter().filter(|way| way.frozen).collect();
+                let options: Vec<_> = last.iter().map(|way| &*way.options).collect();
+                assert_eq!(options[..2], ["noload", "noload,sb=131072"]);
+                assert!(last
+                    .iter()
+                    .all(|way| way.lock_device && way.warning.is_some()));
+                let first = &root_ways(&plan)[0];
+                assert_eq!(first.frozen, !line.is_empty() && state == State::Dirty("x"));
+            }
+        }
+        let refused = plan("ofs-dirty=refuse", State::Clean).unwrap();
+        assert!(root_ways(&refused)
+            .iter()
+            .all(|way| !way.frozen && way.lock_device));
     }
 
     #[test]

@@ -5,7 +5,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::plan::RUN;
+use crate::text::Number;
+
+/// The real root, read-only, in the initramfs and in the booted system.
+pub const LOWER: &str = "/mnt/root-RO";
+/// The RAM layer, in the initramfs and in the booted system.
+pub const RAM: &str = "/mnt/root-RW";
+/// Where the initramfs builds the new root.
+pub const NEW_ROOT: &str = "/newroot";
+/// RAM file system that carries the report when there is no RAM layer.
+pub const RUN: &str = "/run";
 
 /// One way to mount the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +27,13 @@ pub struct RootMount {
     pub read_only: bool,
     /// Set the block device itself read-only first (`BLKROSET`), so that mounting cannot write.
     pub lock_device: bool,
-    /// Mount options for the file system, comma separated.
+    /// The journal is left alone: what it holds is not seen, and the device stays locked.
+    pub frozen: bool,
+    /// Mount options as fstab(5) has them, comma separated.
     pub options: String,
+    /// What the owner should know: said before this is tried where it may write, else when it has worked. Such
+    /// a way is not tried again in a lower mode.
+    pub warning: Option<String>,
 }
 
 /// One action. Paths are those of the initramfs.
@@ -31,6 +45,8 @@ pub enum Step {
         target: &'static str,
         /// Ways, the preferred one first.
         ways: Vec<RootMount>,
+        /// What to look at when none works.
+        remedy: &'static str,
     },
     /// Set or clear the read-only flag of a block device.
     SetDeviceReadOnly {
@@ -123,10 +139,10 @@ impl fmt::Display for RootMount {
         if !self.options.is_empty() {
             write!(f, ",{}", self.options)?;
         }
-        f.write_str(if self.lock_device {
-            " (device read-only)"
-        } else {
-            ""
+        f.write_str(match (self.lock_device, self.frozen) {
+            (true, true) => " (device stays read-only)",
+            (true, false) => " (device read-only)",
+            (false, _) => "",
         })
     }
 }
@@ -134,12 +150,15 @@ impl fmt::Display for RootMount {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::MountRoot { target, ways } => {
+            Step::MountRoot { target, ways, .. } => {
                 write!(f, "mount root on {target}:")?;
-                for (at, way) in ways.iter().enumerate() {
-                    write!(f, "{}{way}", if at == 0 { " " } else { "; or " })?;
+                if let Some(way) = ways.first() {
+                    write!(f, " {way}")?;
                 }
-                Ok(())
+                match ways.len() {
+                    0 | 1 => Ok(()),
+                    all => write!(f, ", the first of {} ways", Number(all as u64)),
+                }
             }
             Step::SetDeviceReadOnly { device, read_only } => {
                 write!(
