@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import typing
 
+import ctlschema
 import uml
 
 if typing.TYPE_CHECKING:
@@ -56,11 +57,12 @@ class Board:
 
 
 def outputs(text: str) -> dict[str, tuple[int, str]]:
-    """`<<NAME`, output, `>>CODE`."""
+    """`<<NAME`, output, `>>CODE`. What is JSON has to fit its schema."""
     found = {}
     for piece in text.split("<<")[1:]:
         name, _, rest = piece.partition("\n")
         output, _, code = rest.rpartition(">>")
+        ctlschema.check(output)
         found[name] = (int(code.split()[0]), output)
     return found
 
@@ -69,4 +71,4 @@ def changes(output: tuple[int, str]) -> dict[str, dict]:
     """Path to change, of `diff --json`."""
     code, text = output
     assert code == 0, text
-    return {change["path"]: change for change in json.loads(text)}
+    return {change["path"]: change for change in json.loads(text)["changes"]}

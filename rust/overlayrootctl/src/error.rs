@@ -83,7 +83,7 @@ pub enum Error {
         /// Where it is mounted.
         mounted_at: String,
     },
-    /// Standard output went away.
+    /// What was done could not be printed.
     Output(io::Error),
 }
 
@@ -141,7 +141,7 @@ impl Error {
                 "stop these programs and run `mount -o remount,ro` on it, or reboot; \
                  only power cuts until then are less safe"
             }
-            Error::Output(_) => "",
+            Error::Output(_) => "what was to be done is done, only its report could not be written",
         }
     }
 

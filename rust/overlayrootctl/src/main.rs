@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! The program: log, command line, command, exit code.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
 
-use overlayrootctl::output::{colored, unless_closed, Output};
+use clap::error::ErrorKind;
+use overlayrootctl::output::{colored, tell, unless_closed, Output};
 use overlayrootctl::{commands, exit, quoting};
 
 fn main() -> ExitCode {
@@ -14,7 +15,8 @@ fn main() -> ExitCode {
         Ok(matches) => matches,
         Err(error) => return ExitCode::from(answer(&error)),
     };
-    let output = Output::new(matches.get_flag("json"));
+    let command = matches.subcommand_name().unwrap_or_default();
+    let output = Output::new(matches.get_flag("json"), command);
     ExitCode::from(match commands::run(&matches, &output) {
         Ok(code) => code,
         Err(error) => {
@@ -26,21 +28,58 @@ fn main() -> ExitCode {
 
 /// What clap has to say: help and version, or what is wrong with the command line. Returns the exit code.
 fn answer(said: &clap::Error) -> u8 {
+    let typed = Typed::look();
+    let output = Output::new(typed.json, &typed.command);
     if said.use_stderr() {
-        match std::env::args_os().all(|argument| is_harmless(&argument)) {
-            true => {
-                let _ = said.print(); // no place is left to say that it failed
-            }
-            // Its message has the argument in it.
-            false => eprintln!("error: {}", said.kind()),
+        let harmless = std::env::args_os().all(|argument| is_harmless(&argument));
+        // clap's message has the argument in it.
+        let what = match harmless {
+            true => said.to_string(),
+            false => format!("error: {}", said.kind()),
+        };
+        match harmless {
+            true => drop(said.print()), // no place is left to say that it failed
+            false => tell(&what),
         }
-        return exit::USAGE;
+        let code = exit::usage(&typed.command);
+        let mut remedy = "overlayrootctl --help shows what can be written";
+        if typed.command == "edit" && said.kind() == ErrorKind::UnknownArgument {
+            remedy = "write -- before the command: overlayrootctl edit -- COMMAND ...";
+            tell(&format!("remedy: {remedy}"));
+        }
+        let first = what.split("\n\n").next().unwrap_or_default();
+        let first: Vec<&str> = first.split_whitespace().skip(1).collect(); // without "error:"
+        output.error_object(&first.join(" "), remedy, code);
+        return code;
     }
     match unless_closed(said.print()) {
         Ok(()) => exit::DONE,
         Err(error) => {
-            Output::new(false).error(&error);
+            output.error(&error);
             error.exit_code()
+        }
+    }
+}
+
+/// What is known of a command line that is wrong.
+struct Typed {
+    command: String,
+    json: bool,
+}
+
+impl Typed {
+    fn look() -> Typed {
+        // What is behind `--` is a command of somebody else's.
+        let words: Vec<OsString> = std::env::args_os()
+            .skip(1)
+            .take_while(|word| word != "--")
+            .collect();
+        let names: Vec<&str> = commands::COMMANDS.iter().map(|c| c.name).collect();
+        let command = words.iter().filter_map(|word| word.to_str());
+        let command = command.filter(|word| names.contains(word)).next();
+        Typed {
+            command: command.unwrap_or_default().to_owned(),
+            json: words.iter().any(|word| word == "--json"),
         }
     }
 }

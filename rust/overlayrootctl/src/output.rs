@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: MIT
 //! Standard output: text for people, JSON for programs; colours on a terminal only. What others made (names,
 //! labels, messages) goes through [`quoting`].
+//!
+//! JSON is always one object: [`VERSION`], the name of the command, and the command's own fields, or `error`,
+//! `remedy` and `exit_code`. `docs/schema/` has a schema for each command.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::quoting;
+
+/// Version of the JSON: raised when a field goes or means something else, not when one is added.
+pub const VERSION: u32 = 1;
 
 /// How to print.
 pub struct Output {
     /// JSON instead of text.
     pub json: bool,
+    /// Name of the command; empty when the command line names none.
+    command: String,
     color: bool,
 }
 
@@ -47,10 +56,11 @@ impl fmt::Display for Colored<'_> {
 }
 
 impl Output {
-    /// To standard output.
-    pub fn new(json: bool) -> Output {
+    /// To standard output, for a command.
+    pub fn new(json: bool, command: &str) -> Output {
         Output {
             json,
+            command: command.to_owned(),
             color: colored(&io::stdout()),
         }
     }
@@ -69,7 +79,16 @@ impl Output {
         }
     }
 
-    /// Prints `value` as JSON, or what `text` writes.
+    /// A command's fields in the object that all commands print.
+    fn object<'a, T: Serialize>(&'a self, fields: &'a T) -> Object<'a, T> {
+        Object {
+            version: VERSION,
+            command: &self.command,
+            fields,
+        }
+    }
+
+    /// Prints `value`, which has fields, as JSON, or what `text` writes.
     pub fn print(
         &self,
         value: &impl Serialize,
@@ -77,13 +96,16 @@ impl Output {
     ) -> Result<()> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let written = if self.json {
-            serde_json::to_string_pretty(value)
+            serde_json::to_string_pretty(&self.object(value))
                 .map_err(io::Error::from)
                 .and_then(|text| writeln!(out, "{}", quoting::json(&text)))
         } else {
             text(&mut out)
         };
-        unless_closed(written.and_then(|()| out.flush()))
+        unless_closed(written.and_then(|()| out.flush())).map_err(|error| match error {
+            Error::System { cause, .. } => Error::Output(cause),
+            other => other,
+        })
     }
 
     /// Prints a text as it is.
@@ -95,10 +117,11 @@ impl Output {
     /// Prints `value` as one line of JSON: for programs that go on.
     pub fn print_line(&self, value: &impl Serialize) -> Result<()> {
         let mut out = io::stdout().lock();
-        let written = serde_json::to_string(value)
+        let written = serde_json::to_string(&self.object(value))
             .map_err(io::Error::from)
             .and_then(|text| writeln!(out, "{}", quoting::json(&text)));
-        written.and_then(|()| out.flush()).map_err(Error::Output)
+        let written = written.and_then(|()| out.flush());
+        written.map_err(Error::system("write to", "standard output"))
     }
 
     /// Says what went wrong: text on standard error, and an object on standard output with `--json`.
@@ -108,19 +131,37 @@ impl Output {
         } else {
             ("", "")
         };
-        eprintln!("{on}error:{off} {}", quoting::line(&error.to_string()));
+        tell(&format!(
+            "{on}error:{off} {}",
+            quoting::line(&error.to_string())
+        ));
         if !error.remedy().is_empty() {
-            eprintln!("remedy: {}", quoting::line(error.remedy()));
+            tell(&format!("remedy: {}", quoting::line(error.remedy())));
         }
+        self.error_object(&error.to_string(), error.remedy(), error.exit_code());
+    }
+
+    /// The object of an error, with `--json`.
+    pub fn error_object(&self, error: &str, remedy: &str, exit_code: u8) {
         if self.json {
-            let object = serde_json::json!({
-                "error": error.to_string(),
-                "remedy": error.remedy(),
-                "exit_code": error.exit_code(),
-            });
-            let _ = self.print(&object, |_| Ok(())); // the text on standard error has said it
+            let fields = json!({ "error": error, "remedy": remedy, "exit_code": exit_code });
+            let _ = self.print(&fields, |_| Ok(())); // the text on standard error has said it
         }
     }
+}
+
+/// What every command prints with `--json`.
+#[derive(Serialize)]
+struct Object<'a, T> {
+    version: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    fields: &'a T,
+}
+
+/// A line on standard error. Where that cannot be written either, no place is left to say so.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Whether a stream gets colours: a terminal does that knows them, unless `NO_COLOR` has a value.
@@ -137,7 +178,7 @@ fn colors_wanted(variable: impl Fn(&str) -> Option<OsString>) -> bool {
 pub fn unless_closed(written: io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(Error::Output),
+        other => other.map_err(Error::system("write to", "standard output")),
     }
 }
 

@@ -111,6 +111,11 @@ fn exit_codes_of_wrong_command_lines() {
         let done = run(arguments);
         assert_eq!(done.status.code(), Some(64), "{arguments:?}");
         assert!(done.stdout.is_empty());
+        let done = run(&[&["--json"], arguments].concat());
+        assert_eq!(done.status.code(), Some(64), "{arguments:?}");
+        let object: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(object["exit_code"], 64, "{arguments:?}");
+        assert!(!object["error"].as_str().unwrap().is_empty());
     }
 }
 
@@ -133,6 +138,60 @@ fn wrong_values_are_wrong_command_lines() {
         );
         let object: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(object["exit_code"], 64);
+    }
+}
+
+/// `edit` passes on the exit code of its command, which may be any but these.
+#[test]
+fn failures_of_edit_itself_are_not_those_of_its_command() {
+    for arguments in [
+        &["edit", "--", "/bin/true"][..],
+        &["edit", "--bogus"],
+        &["--json", "edit", "apt-get", "install"],
+    ] {
+        let done = run(arguments);
+        assert_eq!(done.status.code(), Some(125), "{arguments:?}");
+    }
+    let done = run(&["--json", "edit", "apt-get", "install"]);
+    let hint = "write -- before the command: overlayrootctl edit -- COMMAND ...";
+    assert!(text(&done.stderr).contains(&format!("\nremedy: {hint}\n")));
+    let object: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(
+        object,
+        serde_json::json!({
+            "version": 1,
+            "command": "edit",
+            "error": "unexpected argument 'apt-get' found",
+            "remedy": hint,
+            "exit_code": 125,
+        })
+    );
+}
+
+/// What follows `--` is not ours: it neither asks for JSON nor names our command.
+#[test]
+fn words_of_a_command_in_edit_are_its_own() {
+    let done = run(&["edit", "--bogus", "--", "status", "--json"]);
+    assert_eq!(done.status.code(), Some(125));
+    assert!(done.stdout.is_empty());
+}
+
+#[test]
+fn a_standard_error_that_cannot_be_written_changes_nothing() {
+    for (arguments, code) in [
+        (&["size", "abc"][..], 64),
+        (&["--json", "size", "abc"], 64),
+        (&["--bogus"], 64),
+        (&["edit", "--", "/bin/true"], 125),
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_overlayrootctl"))
+            .args(arguments)
+            .stderr(full)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(code), "{arguments:?}");
+        assert_eq!(done.stdout.is_empty(), arguments[0] != "--json");
     }
 }
 

@@ -50,6 +50,52 @@ pub struct View {
     pub complete: bool,
 }
 
+/// Where the values of a next boot come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Origins {
+    /// `overlayfs`, or the request for one writable boot.
+    pub overlayfs: Origin,
+    /// Size of the RAM layer.
+    pub size: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A variable of the store.
+    Variable,
+    /// A file on the boot partition that wins over the store.
+    File,
+    /// The image's default, in overlayroot.env.
+    Image,
+    /// The boot script's default: nobody says anything.
+    Script,
+}
+
+impl Origin {
+    /// For people; `source` is the name of the store.
+    pub fn text(self, source: &str) -> &str {
+        match self {
+            Origin::Variable => source,
+            Origin::File => "a file on the boot partition",
+            Origin::Image => "default of the image",
+            Origin::Script => "default of the boot script",
+        }
+    }
+
+    /// Of what is set under one of `names`, or else by the image as `default`.
+    fn of(view: &View, names: &[&str], default: &str) -> Origin {
+        let set = |name: &&&str| view.effective.contains_key(**name);
+        match names.iter().find(set) {
+            Some(name) if view.own.get(*name) == view.effective.get(*name) => Origin::Variable,
+            Some(_) => Origin::File,
+            None if view.effective.contains_key(default) => Origin::Image,
+            None => Origin::Script,
+        }
+    }
+}
+
 /// What the next boot will be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NextBoot {
@@ -66,6 +112,8 @@ pub struct NextBoot {
     pub overlayfs: Option<String>,
     /// Size of the RAM layer as it is set, or the boot script's default.
     pub size: String,
+    /// Where these two come from.
+    pub origins: Origins,
     /// Values that the init will not accept.
     pub warnings: Vec<String>,
 }
@@ -132,6 +180,13 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
         protected_afterwards: settings.overlay && odd.is_none(),
         overlayfs: value(OVERLAYFS).map(str::to_owned),
         size: size.to_owned(),
+        origins: Origins {
+            overlayfs: match once {
+                true => Origin::Variable,
+                false => Origin::of(view, &[OVERLAYFS], DEFAULT_OVERLAYFS.0),
+            },
+            size: Origin::of(view, &SIZES, DEFAULT_SIZE.0),
+        },
         warnings: settings.warnings,
     }
 }
@@ -258,6 +313,39 @@ mod tests {
 
     fn after(before: &str, changes: impl Fn(&View) -> Vec<Change>) -> String {
         applied(before, &changes(&view(before)))
+    }
+
+    #[test]
+    fn a_default_is_nobodys_variable() {
+        let origins = |own: &[(&str, &str)], effective: &[(&str, &str)]| {
+            let variables = |list: &[(&str, &str)]| -> Variables {
+                let owned = |(n, v): &(&str, &str)| ((*n).to_owned(), (*v).to_owned());
+                list.iter().map(owned).collect()
+            };
+            let mut all = variables(own);
+            all.extend(variables(effective));
+            let origins = next_boot(
+                "x",
+                &View {
+                    own: variables(own),
+                    effective: all,
+                    complete: true,
+                },
+            )
+            .origins;
+            (origins.overlayfs, origins.size)
+        };
+        let set = [("overlayfs", "no"), ("ofs_size", "64M")];
+        assert_eq!(origins(&[], &[]), (Origin::Script, Origin::Script));
+        assert_eq!(origins(&set, &[]), (Origin::Variable, Origin::Variable));
+        assert_eq!(
+            origins(&set, &[("overlayfs", "yes")]),
+            (Origin::File, Origin::Variable)
+        );
+        let image = [("ofs_default_size", "30"), ("ofs_default_overlayfs", "yes")];
+        assert_eq!(origins(&[], &image), (Origin::Image, Origin::Image));
+        let once = [(ONCE, "no")];
+        assert_eq!(origins(&once, &image), (Origin::Variable, Origin::Image));
     }
 
     #[test]

@@ -65,6 +65,12 @@ fn define() -> Command {
         )
 }
 
+/// What differs; field names are those of the JSON.
+#[derive(Serialize)]
+struct Difference {
+    changes: Vec<Entry>,
+}
+
 /// A change with the text that differs.
 #[derive(Serialize)]
 struct Entry {
@@ -86,20 +92,22 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let view = View::open(layers)?;
     let found = changes(&view, &path, Renames::Shown)?.ok_or_else(|| no_such_path(&path))?;
     if matches.get_flag("null") {
-        output.print(&found, |out| found.iter().try_for_each(|c| bare(c, out)))?;
+        // Not with --json: clap sees to that.
+        output.print(&(), |out| found.iter().try_for_each(|c| bare(c, out)))?;
         return Ok(exit::DONE);
     }
     let with_content = matches.get_flag("content");
-    let mut list = Vec::new();
+    let mut changes = Vec::new();
     for change in found {
         let diff = match with_content {
             true => text_diff(&view, &change)?,
             false => None,
         };
-        list.push(Entry { change, diff });
+        changes.push(Entry { change, diff });
     }
-    output.print(&list, |out| {
-        for entry in &list {
+    let difference = Difference { changes };
+    output.print(&difference, |out| {
+        for entry in &difference.changes {
             print(entry, output, out)?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 //! `edit`: a shell or a command in the real root, writable while it runs.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -10,9 +11,10 @@ use clap::{value_parser, Arg, ArgMatches, Command};
 use rustix::mount::{mount, mount_bind, mount_bind_recursive, MountFlags};
 
 use crate::error::{Error, Result};
+use crate::exit;
 use crate::layers::dir::Dir;
 use crate::live::{Layers, Live};
-use crate::output::Output;
+use crate::output::{tell, Output};
 use crate::privilege::need_root;
 use crate::quoting::{self, Quote};
 use crate::writable::{with_writable_lower, Done, Job, Signals};
@@ -47,12 +49,25 @@ fn define() -> Command {
         .after_help(
             "/dev, /proc, /sys, /run and the name servers are those of the running system, /tmp is RAM. \
              Programs that are left behind are ended. The running system sees what was changed at the next \
-             boot. The exit code is that of the command, or 4 when the real root could not be made \
-             read-only again.",
+             boot.\nThe exit code is that of the command, 128 and its number after a signal, or one of \
+             overlayrootctl itself: 124 the real root could not be made read-only again; 125 the command was \
+             not run, nothing was changed; 126 it cannot be run; 127 it is not in the real root.",
         )
 }
 
 fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
+    edit(matches).map_err(|error| Error::Reported {
+        message: error.to_string(),
+        remedy: error.remedy().to_owned(),
+        exit_code: match (&error, error.exit_code()) {
+            (Error::StillWritable { .. }, _) => exit::edit::STILL_WRITABLE,
+            (_, code @ (exit::edit::CANNOT_RUN | exit::edit::NOT_FOUND)) => code,
+            _ => exit::edit::NOT_RUN,
+        },
+    })
+}
+
+fn edit(matches: &ArgMatches) -> Result<u8> {
     need_root("to write to the real root")?;
     let live = Live::look()?;
     let layers = live.layers()?;
@@ -64,10 +79,10 @@ fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
     let mut words: Vec<OsString> = words.cloned().collect();
     if words.is_empty() {
         words.push(shell(layers.lower_path()));
-        eprintln!(
+        tell(&format!(
             "{} is writable in this shell. Leave it (exit, Ctrl-D) to make it read-only again.",
             quoting::line(&layers.lower.source)
-        );
+        ));
     }
     let ended = with_writable_lower(layers, &EDIT, || enter(layers, &words))?;
     ended.warn();
@@ -99,8 +114,13 @@ fn enter(layers: &Layers, words: &[OsString]) -> Result<Done> {
         .args(arguments)
         .env("OVERLAYROOT_EDIT", "1")
         .exec();
-    Err(Error::system("run", program.quoted())(error)).map_err(|e: Error| {
-        e.with_remedy("it has to be installed in the real root, and on the PATH")
+    Err(Error::Reported {
+        message: format!("cannot run {}: {error}", program.quoted()),
+        remedy: "it has to be installed in the real root, and on the PATH".to_owned(),
+        exit_code: match error.kind() {
+            io::ErrorKind::NotFound => exit::edit::NOT_FOUND,
+            _ => exit::edit::CANNOT_RUN,
+        },
     })
 }
 

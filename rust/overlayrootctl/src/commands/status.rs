@@ -364,9 +364,15 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
                 (false, true) => "WRITABLE, once",
                 (false, false) => "WRITABLE",
             };
+            let [mode, size] = [next.origins.overlayfs, next.origins.size];
+            let (mode, size) = (mode.text(&next.source), size.text(&next.source));
+            let value = next.size.quoted();
             line(
                 "next boot",
-                format!("{what}, ofs-size={} ({})", next.size.quoted(), next.source),
+                match mode == size {
+                    true => format!("{what}, ofs-size={value} ({size})"),
+                    false => format!("{what} ({mode}), ofs-size={value} ({size})"),
+                },
             )?;
             for warning in &next.warnings {
                 line("", warning.clone())?;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::level::Level;
 use super::writers::Writer;
+use crate::output::tell;
 use crate::quoting::{self, Quote};
 use crate::ramlayer::Layer;
 
@@ -66,7 +67,7 @@ impl Notice {
             .and_then(|mut log| log.write_all(line.as_bytes()));
         if let Err(error) = written {
             log::debug!("{KMSG}: {error}");
-            eprintln!("overlayroot: {word}{text}");
+            tell(&format!("overlayroot: {word}{text}"));
         }
     }
 
