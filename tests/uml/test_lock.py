@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """ofs-lock=yes: the root's device refuses writes for the whole uptime, but while overlayrootctl writes."""
 
+import json
+
 import pytest
 import uml
 from conftest import Rig, assert_protected
 from ctlboard import Board
+from failure_modes import failure
 
 # What is written to a device, and whether the kernel took it.
 WRITE = """write() {
@@ -121,3 +124,122 @@ def test_killed(board: Board, victim: str) -> None:
     assert " ro," in found["mounts"][1]
     assert found["left"][0] == 1, "the command still runs"
     assert found["later"][0] == 0, found["later"]
+
+
+CGROUPS = """
+busybox mount -t sysfs sys /sys
+busybox mount -t cgroup2 cgroups /sys/fs/cgroup
+"""
+# Runs edit as systemd runs a service: in a control group of its own.
+SERVICE = """
+service=/sys/fs/cgroup/app.service
+mkdir $service
+busybox sh -c "echo 0 >$service/cgroup.procs; exec overlayrootctl edit -- /bin/busybox sh -c '
+    echo y >/etc/y; echo \\$\\$ >/run/child; exec busybox sleep 1000'" &
+until [ -s /run/child ]; do busybox usleep 10000; done
+child=$(cat /run/child)
+"""
+CLOSED = """
+for n in $(seq 300); do
+    [ -n "$(pidof overlayrootctl)" ] || [ $(cat /sys/block/ubda/ro) = 0 ] || break
+    busybox usleep 100000
+done
+"""
+
+
+@failure(
+    "running",
+    "a service that has the real root open is killed with all of its processes (systemd, a container's manager)",
+    "",
+    "ram",
+    "none: the root is read-only again after some seconds",
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_killed_with_its_control_group(board: Board, read_only: bool) -> None:
+    """All processes at once, as systemd kills a service; also where it sees the groups read-only."""
+    hide = "busybox mount -o remount,ro,bind /sys/fs/cgroup;" if read_only else ""
+    service = SERVICE.replace("exec overlayrootctl", f"{hide} exec overlayrootctl", 1)
+    script = f"""
+    echo x >/etc/x
+    {CGROUPS} {service}
+    echo "open $(cat /sys/block/ubda/ro)"
+    busybox mount -o remount,rw,bind /sys/fs/cgroup
+    echo 1 >$service/cgroup.kill
+    {CLOSED}
+    {LOOK}
+    ctl left kill -0 $child
+    ctl groups ls -d /sys/fs/cgroup/*/
+    ctl check overlayrootctl status --check
+    ctl later overlayrootctl commit /etc/x
+    """
+    found = board.run(script, LOCKED)
+    assert "open 0" in board.boot.script
+    assert is_closed(found), found
+    assert " ro," in found["mounts"][1]
+    assert found["left"][0] == 1, "the command still runs"
+    assert found["groups"][1].split() == ["/sys/fs/cgroup/app.service/"]
+    assert found["check"][0] == 0, found["check"]
+    assert found["later"][0] == 0, found["later"]
+
+
+def test_everything_killed_is_seen_and_healed(board: Board) -> None:
+    """Each of the three is killed by its number, which nothing survives; the next one puts it right."""
+    script = f"""
+    echo x >/etc/x
+    {CGROUPS}
+    ctl none overlayrootctl status --check
+    busybox setsid overlayrootctl edit -- /bin/busybox sh -c '
+        echo $$ >/run/child; exec busybox sleep 1000' &
+    until [ -s /run/child ]; do busybox usleep 10000; done
+    ctl during overlayrootctl --json status --check
+    ctl other busybox chroot --userspec=65534:65534 / /bin/overlayrootctl status --check
+    ctl busy overlayrootctl commit /etc/x
+    kill -9 $(pidof overlayrootctl) $(cat /run/child)
+    busybox usleep 500000
+    ctl after overlayrootctl status --check
+    ctl stranger busybox chroot --userspec=65534:65534 / /bin/overlayrootctl status --check
+    MORE
+    ctl healed overlayrootctl status --check
+    {LOOK}
+    """.replace("{LOOK}", LOOK)
+    found = board.run("ctl() { echo \"<<$1\"; shift; \"$@\"; echo \">>$?\"; }\n" + script.replace(
+        "MORE", "ctl heal overlayrootctl edit -- /bin/busybox true"), LOCKED)
+    assert found["none"][0] == 0
+    code, text = found["during"]
+    during = json.loads(text)
+    assert (code, during["state"], during["level"]) == (0, "open", "ok"), text
+    assert ", which overlayrootctl edit (process " in during["reason"]
+    assert during["disagreements"] == []
+    assert found["other"][0] == 0 and "which overlayrootctl (process " in found["other"][1]
+    assert found["busy"][0] == 3 and "in use by overlayrootctl edit (process " in found["busy"][1]
+    for name in ("after", "stranger"):
+        code, text = found[name]
+        assert code == 1 and "left open" in text and "overlayrootctl edit -- /bin/true" in text, text
+    assert found["heal"][0] == 0
+    assert found["healed"][0] == 0, found["healed"]
+    assert is_closed(found), found
+
+
+def test_the_watch_service_closes_what_was_left_open(board: Board) -> None:
+    """And whoever wants to commit is told who has it, or waits."""
+    script = f"""
+    echo x >/etc/x
+    overlayrootctl watch --interval 1 &
+    watch=$!
+    overlayrootctl edit -- /bin/busybox sleep 2 &
+    busybox usleep 700000
+    ctl no overlayrootctl commit --wait=0 /etc/x
+    ctl wait overlayrootctl commit --wait /etc/x
+    busybox setsid overlayrootctl edit -- /bin/busybox sh -c '
+        echo $$ >/run/child; exec busybox sleep 1000' &
+    until [ -s /run/child ]; do busybox usleep 10000; done
+    for one in $(pidof overlayrootctl) $(cat /run/child); do [ $one = $watch ] || kill -9 $one; done
+    busybox usleep 3500000
+    {LOOK}
+    """
+    found = board.run("ctl() { echo \"<<$1\"; shift; \"$@\"; echo \">>$?\"; }\n" + script, LOCKED)
+    assert found["no"][0] == 3 and "in use by overlayrootctl edit" in found["no"][1]
+    code, text = found["wait"]
+    assert code == 0 and "waiting for overlayrootctl edit (process " in text and "kept /etc/x" in text
+    assert is_closed(found), found
+    assert "was killed: the real root is read-only again" in board.boot.script

@@ -75,8 +75,8 @@ impl Typed {
             .take_while(|word| word != "--")
             .collect();
         let names: Vec<&str> = commands::COMMANDS.iter().map(|c| c.name).collect();
-        let command = words.iter().filter_map(|word| word.to_str());
-        let command = command.filter(|word| names.contains(word)).next();
+        let mut texts = words.iter().filter_map(|word| word.to_str());
+        let command = texts.find(|word| names.contains(word));
         Typed {
             command: command.unwrap_or_default().to_owned(),
             json: words.iter().any(|word| word == "--json"),

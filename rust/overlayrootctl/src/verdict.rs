@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //! Is this board protected? From what the init reported and from what is mounted now; pure.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::bootreport::BootReport;
 use crate::live::Live;
+use crate::rootlock::User;
 
 /// What the root is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -47,13 +50,24 @@ pub struct Verdict {
     pub disagreements: Vec<String>,
 }
 
-/// Judges.
-pub fn judge(live: &Live, report: Option<&BootReport>) -> Verdict {
+/// For how long a program of ours may have the real root open before it is worth a warning.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Whether the real root is open because a program of ours is at work.
+fn is_at_work(user: &User) -> bool {
+    matches!(user, User::Running { since, .. } if since.unwrap_or_default() <= LONG)
+}
+
+/// Judges; `user` is who has the real root open.
+pub fn judge(live: &Live, report: Option<&BootReport>, user: &User) -> Verdict {
     let state = state(live);
     let mut verdict = Verdict {
         state,
         level: Level::Unknown,
-        reason: format!("{}; no report of the init was found", is_now(state, live)),
+        reason: format!(
+            "{}; no report of the init was found",
+            is_now(state, live, user)
+        ),
         disagreements: Vec::new(),
     };
     let Some(report) = report else {
@@ -69,15 +83,16 @@ pub fn judge(live: &Live, report: Option<&BootReport>) -> Verdict {
         _ => State::Writable,
     };
     let wanted_writable = report.wanted == "writable";
-    verdict.reason = format!("{}; {}", is_now(state, live), why(report, said));
+    verdict.reason = format!("{}; {}", is_now(state, live, user), why(report, said));
     verdict.level = match state {
         State::Protected => Level::Ok,
+        State::Open if is_at_work(user) => Level::Ok,
         State::Open => Level::Warning,
         State::Writable if wanted_writable => Level::Warning,
         State::ReadOnly if wanted_writable => Level::Warning,
         State::ReadOnly | State::Writable => Level::Critical,
     };
-    verdict.disagreements = disagreements(live, report, state, said);
+    verdict.disagreements = disagreements(live, report, state, said, user);
     if !verdict.disagreements.is_empty() {
         verdict.level = verdict.level.max(Level::Warning);
     }
@@ -93,18 +108,35 @@ fn state(live: &Live) -> State {
     }
 }
 
-fn is_now(state: State, live: &Live) -> String {
+fn is_now(state: State, live: &Live, user: &User) -> String {
     let device = |m: &overlayroot::mountinfo::Mount| format!("{} ({})", m.source, m.fstype);
     match (state, &live.layers) {
         (State::Protected, Some(layers)) => {
             format!("/ is RAM over read-only {}", device(&layers.lower))
         }
-        (State::Open, Some(layers)) => format!(
-            "/ is RAM over {}, which is open for writing",
-            device(&layers.lower)
-        ),
+        (State::Open, Some(layers)) => {
+            let (device, by) = (device(&layers.lower), by(user));
+            format!("/ is RAM over {device}, which {by}")
+        }
         (State::ReadOnly, _) => format!("/ is the plain root, read-only, {}", device(&live.root)),
         _ => format!("/ is the plain root, WRITABLE, {}", device(&live.root)),
+    }
+}
+
+/// Who has the real root open.
+fn by(user: &User) -> String {
+    match user {
+        User::Nobody => "is open for writing".to_owned(),
+        User::Left { who } => {
+            format!("overlayrootctl {who} left open for writing: it was killed")
+        }
+        User::Running { who, since } => match since.filter(|since| *since > LONG) {
+            Some(since) => format!(
+                "overlayrootctl {who} has had open for writing for {} hours: end it, or leave its shell",
+                since.as_secs() / 3600
+            ),
+            None => format!("overlayrootctl {who} has open for writing"),
+        },
     }
 }
 
@@ -119,20 +151,31 @@ fn why(report: &BootReport, said: State) -> String {
     }
 }
 
-fn disagreements(live: &Live, report: &BootReport, state: State, said: State) -> Vec<String> {
+fn disagreements(
+    live: &Live,
+    report: &BootReport,
+    state: State,
+    said: State,
+    user: &User,
+) -> Vec<String> {
     let mut list = Vec::new();
-    match (said, state) {
-        (State::Protected, State::Open) => {
+    match (said, state, user) {
+        (State::Protected, State::Open, User::Nobody) => {
             let lower = live.layers.as_ref().map_or("", |l| &l.lower.target);
             list.push(format!(
                 "booted protected, but the real root is open for writing now: mount -o remount,ro {lower}"
             ));
         }
-        (State::Protected, State::ReadOnly | State::Writable) => list.push(
+        (State::Protected, State::Open, User::Left { .. }) => list.push(
+            "the real root was left open: overlayrootctl edit -- /bin/true makes it read-only again, \
+             and so does the watch service"
+                .to_owned(),
+        ),
+        (State::Protected, State::ReadOnly | State::Writable, _) => list.push(
             "booted protected, but / is no overlay here: is this a chroot or a container?"
                 .to_owned(),
         ),
-        (State::ReadOnly, State::Writable) => list.push(
+        (State::ReadOnly, State::Writable, _) => list.push(
             "booted with a read-only root, but it is writable now: mount -o remount,ro /"
                 .to_owned(),
         ),
@@ -202,7 +245,7 @@ mod tests {
 
     #[test]
     fn protected_and_agreed() {
-        let verdict = judge(&protected("ro"), Some(&report("ram", "ram")));
+        let verdict = judge(&protected("ro"), Some(&report("ram", "ram")), &User::Nobody);
         assert_eq!(
             (verdict.state, verdict.level),
             (State::Protected, Level::Ok)
@@ -216,31 +259,73 @@ mod tests {
     #[test]
     fn report_and_mounts_disagree() {
         let ram = report("ram", "ram");
-        let open = judge(&protected("rw"), Some(&ram));
+        let open = judge(&protected("rw"), Some(&ram), &User::Nobody);
         assert_eq!((open.state, open.level), (State::Open, Level::Warning));
         assert!(open.disagreements[0].ends_with("mount -o remount,ro /mnt/root-RO"));
-        let lost = judge(&plain("rw"), Some(&ram));
+        let lost = judge(&plain("rw"), Some(&ram), &User::Nobody);
         assert_eq!((lost.state, lost.level), (State::Writable, Level::Critical));
         assert_eq!(lost.disagreements.len(), 1);
-        let degraded = judge(&plain("rw"), Some(&report("ram", "read-only")));
+        let degraded = judge(
+            &plain("rw"),
+            Some(&report("ram", "read-only")),
+            &User::Nobody,
+        );
         assert_eq!(degraded.level, Level::Critical);
         assert!(degraded.disagreements[0].contains("it is writable now"));
         let mut other = report("ram", "ram");
         other.root.as_mut().unwrap().minor = 1;
-        let other = judge(&protected("ro"), Some(&other));
+        let other = judge(&protected("ro"), Some(&other), &User::Nobody);
         assert_eq!(other.level, Level::Warning);
         assert!(other.disagreements[0].contains("(179:1), but the root is on"));
     }
 
     #[test]
+    fn our_own_work_is_no_alarm() {
+        let now = |user: User| judge(&protected("rw"), Some(&report("ram", "ram")), &user);
+        let who = "edit (process 712)".to_owned();
+        let running = |minutes: u64| User::Running {
+            who: who.clone(),
+            since: Some(Duration::from_secs(minutes * 60)),
+        };
+        let open = now(running(59));
+        assert_eq!((open.state, open.level), (State::Open, Level::Ok));
+        assert_eq!(open.disagreements, [""; 0]);
+        assert!(open
+            .reason
+            .starts_with("/ is RAM over /dev/mmcblk3p2 (ext4), which overlayrootctl edit (process 712) has open for writing; "));
+        let long = now(running(125));
+        assert_eq!(long.level, Level::Warning);
+        assert!(
+            long.reason.contains("for 2 hours: end it"),
+            "{}",
+            long.reason
+        );
+        let left = now(User::Left { who: who.clone() });
+        assert_eq!(left.level, Level::Warning);
+        assert!(left.reason.contains("edit (process 712) left open"));
+        assert!(left.disagreements[0].contains("overlayrootctl edit -- /bin/true"));
+        // It says nothing about a board that is protected.
+        let closed = judge(&protected("ro"), Some(&report("ram", "ram")), &running(1));
+        assert!(!closed.reason.contains("712"));
+    }
+
+    #[test]
     fn not_protected() {
-        let asked = judge(&plain("rw"), Some(&report("writable", "writable")));
+        let asked = judge(
+            &plain("rw"),
+            Some(&report("writable", "writable")),
+            &User::Nobody,
+        );
         assert_eq!(
             (asked.state, asked.level),
             (State::Writable, Level::Warning)
         );
         assert!(asked.reason.ends_with("overlayfs=no from the command line"));
-        let degraded = judge(&plain("ro"), Some(&report("ram", "read-only")));
+        let degraded = judge(
+            &plain("ro"),
+            Some(&report("ram", "read-only")),
+            &User::Nobody,
+        );
         assert_eq!(
             (degraded.state, degraded.level),
             (State::ReadOnly, Level::Critical)
@@ -251,7 +336,13 @@ mod tests {
 
     #[test]
     fn without_a_report() {
-        assert_eq!(judge(&plain("rw"), None).level, Level::Unknown);
-        assert_eq!(judge(&protected("ro"), None).level, Level::Warning);
+        assert_eq!(
+            judge(&plain("rw"), None, &User::Nobody).level,
+            Level::Unknown
+        );
+        assert_eq!(
+            judge(&protected("ro"), None, &User::Nobody).level,
+            Level::Warning
+        );
     }
 }

@@ -3,22 +3,20 @@
 //! every other mount of it, that below the overlay included, stays read-only.
 //!
 //! What is done there is done by a child process. However that ends, the parent makes the real root
-//! read-only again, or says who keeps it from doing so; and if the parent is killed a guardian does. A device
-//! that `ofs-lock=yes` keeps locked is unlocked meanwhile.
+//! read-only again, or says who keeps it from doing so; and if the parent is killed a guardian does. Should that
+//! be killed, too, [`close_what_was_left_open`] is for the next one. A device that `ofs-lock=yes` keeps locked is
+//! unlocked meanwhile.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{self, SigSet, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
 use overlayroot::mountinfo::{self, Mount};
-use rustix::fs::{FlockOperation, Mode, OFlags, CWD};
-use rustix::io::Errno;
 use rustix::mount::{mount_remount, MountFlags};
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
@@ -31,7 +29,9 @@ use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
 use crate::live::{self, Layers};
 use crate::quoting::Quote;
+use crate::rootlock::{self, Lock, User};
 use crate::signals;
+use crate::waiting::Patience;
 use crate::writer::area::Area;
 use crate::writer::in_use::{self, SecondNames};
 
@@ -77,23 +77,21 @@ pub fn with_writable_lower(
     job: &Job,
     work: impl FnOnce() -> Result<Done>,
 ) -> Result<Ended> {
-    let _lock = Lock::take(layers, job.purpose)?;
+    let lock = Lock::take(layers, job.purpose, job.patience)?;
     unshare_mounts(layers)?;
     let top = Top::open(layers)?;
     let blocked = block_signals()?;
-    let locked = devicelock::is_locked(layers);
+    // One that was killed may have left it unlocked.
+    let locked = devicelock::is_locked(layers) || devicelock::is_wanted();
     let guardian = Guardian::post(|| {
         end_companions(0);
-        let again = top.read_only_again(layers);
-        if locked {
-            devicelock::lock_again(layers);
-        }
-        match again {
+        match close(&top, layers, locked, &lock) {
             Ok(()) => log::warn!("killed, but the real root is read-only again"),
             Err(holders) => log::error!("killed, and the real root is WRITABLE: {holders:?}"),
         }
     })?;
     if let Err(error) = open(&top, layers, locked) {
+        lock.closed();
         guardian.dismiss();
         return Err(error);
     }
@@ -106,10 +104,7 @@ pub fn with_writable_lower(
     if let Some(in_use) = in_use {
         in_use.take_back();
     }
-    let again = top.read_only_again(layers);
-    if locked {
-        devicelock::lock_again(layers);
-    }
+    let again = close(&top, layers, locked, &lock);
     guardian.dismiss();
     let ended = ended.map(|ended| Ended {
         left_behind,
@@ -144,6 +139,44 @@ pub fn with_writable_lower(
     }
 }
 
+/// Makes the real root read-only again; otherwise, who holds it.
+fn close(
+    top: &Top,
+    layers: &Layers,
+    locked: bool,
+    lock: &Lock,
+) -> std::result::Result<(), Vec<String>> {
+    let again = top.read_only_again(layers);
+    if locked {
+        devicelock::lock_again(layers);
+    }
+    if again.is_ok() {
+        lock.closed();
+    }
+    again
+}
+
+/// Makes the real root read-only again when a program of ours was killed, its guardian included, before it did.
+/// Says so on standard error.
+pub fn close_what_was_left_open(layers: &Layers) -> Result<()> {
+    let User::Left { who } = rootlock::user(layers) else {
+        return Ok(());
+    };
+    let lock = Lock::take(layers, "closing", Patience::default())?;
+    match close(&Top::open(layers)?, layers, devicelock::is_wanted(), &lock) {
+        Ok(()) => {
+            log::warn!("overlayrootctl {who} was killed: the real root is read-only again");
+            Ok(())
+        }
+        Err(holders) => Err(Error::StillWritable {
+            device: layers.lower.source.clone(),
+            holders,
+            before: Some(format!("overlayrootctl {who} was killed")),
+            mounted_at: layers.lower.target.clone(),
+        }),
+    }
+}
+
 /// Makes the real root writable; as it was when that fails.
 fn open(top: &Top, layers: &Layers, locked: bool) -> Result<()> {
     if locked {
@@ -171,6 +204,8 @@ pub struct Job {
     pub purpose: &'static str,
     /// What signals to this program do meanwhile.
     pub signals: Signals,
+    /// How long it waits for another one that has the real root open.
+    pub patience: Patience,
     /// It may replace files that programs use, without keeping a name for them.
     pub replaces_files_in_use: bool,
 }
@@ -205,45 +240,6 @@ pub enum Signals {
     Wait,
     /// They are the child's.
     PassOn,
-}
-
-/// One at a time.
-struct Lock(#[allow(dead_code)] File); // held until it is dropped
-
-impl Lock {
-    fn take(layers: &Layers, purpose: &str) -> Result<Lock> {
-        // Beside the upper: always there, always writable, root's, and gone with the next boot.
-        let path = PathBuf::from(&layers.ram.target).join("overlayrootctl.lock");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(Error::system("open", path.quoted()))?;
-        let mut file = File::from(file);
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut who = String::new();
-                let _ = file.read_to_string(&mut who); // for the message only
-                return Err(Error::refused(
-                    format!(
-                        "the real root is in use by overlayrootctl {}",
-                        who.trim_end()
-                    ),
-                    "wait until it is done, or end it",
-                ));
-            }
-            Err(error) => return Err(Error::system("lock", path.quoted())(error)),
-        }
-        let note = format!("{purpose} (process {})\n", std::process::id());
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(note.as_bytes()));
-        if let Err(error) = written {
-            // A full RAM layer, say: the lock holds without the note.
-            log::debug!("cannot write {}: {error}", path.quoted());
-        }
-        Ok(Lock(file))
-    }
 }
 
 /// The top of the real root, open: its path may lead to what the work has mounted over it.

@@ -15,7 +15,8 @@ use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
 use crate::quoting::Quote;
-use crate::writable::{with_writable_lower, Done, Job, Signals};
+use crate::waiting::Patience;
+use crate::writable::{close_what_was_left_open, with_writable_lower, Done, Job, Signals};
 use crate::writer::planning::{can_be_opened, Action, Plan};
 use crate::writer::writing;
 
@@ -29,14 +30,8 @@ pub const ENTRY: super::Entry = super::Entry {
 /// File systems where a rename and what it names may reach the disk in any order.
 const NO_JOURNAL: [&str; 2] = ["ext2", "vfat"];
 
-const COMMIT: Job = Job {
-    purpose: "commit",
-    signals: Signals::Wait,
-    replaces_files_in_use: false, // it parks them itself
-};
-
 fn define() -> Command {
-    Command::new("commit")
+    let command = Command::new("commit")
         .about("Make changes permanent in the real root, safe against power cuts")
         .arg(
             Arg::new("paths")
@@ -62,7 +57,11 @@ fn define() -> Command {
         .after_help(
             "A cut at any moment leaves each file as it was or as it is to be. What is replaced or deleted \
              stays in /.overlayroot of the real root until the first commit or edit of a later boot.",
-        )
+        );
+    Patience::define(
+        command,
+        "another overlayrootctl that has the real root open",
+    )
 }
 
 /// What was done; field names are those of the JSON.
@@ -101,6 +100,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             .collect::<Result<_>>()?,
     };
     can_be_opened(layers)?;
+    close_what_was_left_open(layers)?;
     let plan = plan(layers, &paths, all)?;
     let mut outcome = outcome(&plan, matches.get_flag("dry-run"));
     if !outcome.dry_run && !plan.steps.is_empty() {
@@ -111,7 +111,13 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
                 layers.lower.fstype
             );
         }
-        let ended = with_writable_lower(layers, &COMMIT, || {
+        let job = Job {
+            purpose: "commit",
+            signals: Signals::Wait,
+            patience: Patience::from_matches(matches),
+            replaces_files_in_use: false, // it parks them itself
+        };
+        let ended = with_writable_lower(layers, &job, || {
             // Opened in the namespace where the lower is writable; changes until now are seen, too.
             let view = View::open(layers)?;
             let plan = Plan::make(&view, &paths, all)?;

@@ -17,6 +17,7 @@ use crate::live::{Layers, Live};
 use crate::output::{tell, Output};
 use crate::privilege::need_root;
 use crate::quoting::{self, Quote};
+use crate::waiting::Patience;
 use crate::writable::{with_writable_lower, Done, Job, Signals};
 use crate::writer::planning::can_be_opened;
 
@@ -29,14 +30,8 @@ pub const ENTRY: super::Entry = super::Entry {
 
 const RESOLVER: &str = "etc/resolv.conf";
 
-const EDIT: Job = Job {
-    purpose: "edit",
-    signals: Signals::PassOn,
-    replaces_files_in_use: true,
-};
-
 fn define() -> Command {
-    Command::new("edit")
+    let command = Command::new("edit")
         .about("Run a shell or a command in the real root, writable while it runs")
         .arg(
             Arg::new("command")
@@ -52,7 +47,11 @@ fn define() -> Command {
              boot.\nThe exit code is that of the command, 128 and its number after a signal, or one of \
              overlayrootctl itself: 124 the real root could not be made read-only again; 125 the command was \
              not run, nothing was changed; 126 it cannot be run; 127 it is not in the real root.",
-        )
+        );
+    Patience::define(
+        command,
+        "another overlayrootctl that has the real root open",
+    )
 }
 
 fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {
@@ -84,7 +83,13 @@ fn edit(matches: &ArgMatches) -> Result<u8> {
             quoting::line(&layers.lower.source)
         ));
     }
-    let ended = with_writable_lower(layers, &EDIT, || enter(layers, &words))?;
+    let job = Job {
+        purpose: "edit",
+        signals: Signals::PassOn,
+        patience: Patience::from_matches(matches),
+        replaces_files_in_use: true,
+    };
+    let ended = with_writable_lower(layers, &job, || enter(layers, &words))?;
     ended.warn();
     Ok(ended.code)
 }

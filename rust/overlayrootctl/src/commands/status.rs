@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::quoting::{self, Quote};
 use crate::ramlayer::Layer;
+use crate::rootlock;
 use crate::text::bytes;
 use crate::usage::{self, Directory};
 use crate::verdict::{judge, Level, State, Verdict};
@@ -128,7 +129,8 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
 fn look(all: bool) -> Result<Status> {
     let live = Live::look()?;
     let report = BootReport::read()?;
-    let mut verdict = judge(&live, report.as_ref());
+    let user = live.layers.as_ref().map(rootlock::user);
+    let mut verdict = judge(&live, report.as_ref(), &user.unwrap_or_default());
     let ram = match &live.layers {
         Some(layers) => Some(Layer::look_at(layers.ram.target.as_ref())?),
         None => None,

@@ -8,11 +8,13 @@ use std::time::Duration;
 use clap::{value_parser, Arg, ArgMatches, Command};
 
 use crate::error::{Error, Result};
+use crate::live::Live;
 use crate::output::Output;
 use crate::ramlayer::{Layer, RAM_LAYER};
 use crate::watch::level::{Level, Thresholds};
 use crate::watch::notice::Notice;
 use crate::watch::writers::{By, Snapshot};
+use crate::writable::close_what_was_left_open;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -38,7 +40,8 @@ fn define() -> Command {
         .long_about(
             "Warns in the kernel log (and with it in the journal) when the RAM layer fills, and names what \
              has grown most; bytes and inodes count alike. A level that was reached is left again when 5 % \
-             less are in use, so that small changes make no message.",
+             less are in use, so that small changes make no message. It also makes the real root read-only again \
+             when an edit or commit was killed, guardian included.",
         )
         .arg(percent("warning", "80", "When to warn"))
         .arg(percent("critical", "95", "When it is critical"))
@@ -96,6 +99,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     Layer::look_at(&folder)?;
     let mut before = Snapshot::take(&folder.join("upper"));
     loop {
+        heal();
         let layer = Layer::look_at(&folder)?;
         let percent = layer.percent();
         let next = thresholds.next(level, percent);
@@ -125,5 +129,19 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             }
         }
         sleep(interval);
+    }
+}
+
+/// Closes the real root when one of us was killed with it open.
+fn heal() {
+    let healed = match Live::look() {
+        Ok(Live {
+            layers: Some(layers),
+            ..
+        }) => close_what_was_left_open(&layers),
+        _ => Ok(()), // not our business here
+    };
+    if let Err(error) = healed {
+        log::error!("{error}");
     }
 }
