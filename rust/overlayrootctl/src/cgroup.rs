@@ -109,6 +109,6 @@ mod tests {
             hierarchies(&mountinfo::parse(table)),
             ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"].map(PathBuf::from)
         );
-        assert_eq!(hierarchies(&[]), [PathBuf::new(); 0]);
+        assert!(hierarchies(&[]).is_empty());
     }
 }
