@@ -12,12 +12,13 @@ _overlayroot_boot() {
             words+=" ${folder##*/}"
         done
         ;;
+    --accept) words='overlays command-line boot-script initramfs' ;;
     initramfs)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
     *)
-        words='--help --version --dry-run --json --kernel --also --if-installed'
+        words='--help --version --dry-run --json --kernel --also --accept --if-installed'
         # One command.
         [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " =~ \ (install|update|uninstall|status|initramfs)\  ]] ||
             words+=' install update uninstall status initramfs'

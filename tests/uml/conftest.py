@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import ctlboard
 import failure_modes
+import makebelieve
 import pytest
 import uml
 
@@ -114,6 +115,13 @@ def rig(cache: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def ctl_disk(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A root with the command-line tool on it, to copy."""
     return uml.disk(tmp_path_factory.mktemp("ctl") / "ctl.img", change=ctlboard.system, size=32)
+
+
+@pytest.fixture
+def fake(tmp_path: pathlib.Path) -> Iterator[makebelieve.Fake]:
+    """A board on which nothing has been done; its files go when the test has passed."""
+    yield makebelieve.Fake(tmp_path)
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,172 +5,15 @@ Their kernel is User-Mode Linux's, so that an initramfs can be booted. tests/boa
 packages on an emulated board.
 """
 
-import gzip
 import json
-import os
-import pathlib
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import uml
 from conftest import Rig, assert_protected
-
-COMMAND = uml.TOP / "debian/package/overlayroot-boot"
-HOOK = uml.TOP / "debian/package/kernel-hook"
-OLD_SCRIPT, NEW_SCRIPT = b"the script of the board\n", b"ours: loads overlayroot.cpio.gz\n"
-CARD = "platform/soc/2198000.mmc/mmc_host/mmc3/mmc3:0001/block/mmcblk3"
-MODEL, COMPATIBLE = b"Some Board\0", b"some,board\0fsl,imx6q\0"
-MODULES = ("overlay", "dm-mod", "dm-bufio", "dm-verity", "loop", "f2fs")
-
-MOUNTS = """20 1 179:98 / / rw,relatime shared:1 - ext4 /dev/mmcblk3p2 rw
-21 20 179:97 / /boot/firmware rw shared:2 - vfat /dev/mmcblk3p1 rw
-"""
-PROTECTED = MOUNTS.replace("- ext4 /dev/mmcblk3p2 rw", "- overlay overlay rw,lowerdir=/mnt/root-RO")
-
-
-def write(path: pathlib.Path, content: str | bytes = "") -> pathlib.Path:
-    """Makes a file, and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def program(path: pathlib.Path, script: str) -> None:
-    """Makes a shell script that stands for a program."""
-    write(path, f"#!/bin/sh\n{script}\n").chmod(0o755)
-
-
-def link(path: pathlib.Path, target: pathlib.Path) -> None:
-    """Makes a relative link, as those of /sys are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(os.path.relpath(target, path.parent))
-
-
-class Fake:
-    """A board in a folder."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        """An SD card with a boot partition and a root on ext4, as many boards have it."""
-        self.root, self.programs = folder / "root", folder / "bin"
-        self.boot = self.root / "boot/firmware"
-        self.release = uml.setting("OVERLAYROOT_UML_MODULES").name
-        write(self.root / "proc/self/mountinfo", MOUNTS)
-        write(self.root / "proc/sys/kernel/osrelease", f"{self.release}\n")
-        write(self.root / "proc/filesystems", "nodev\tproc\n\text4\n")
-        write(
-            self.root / "proc/cmdline",
-            "quiet console=tty1 console=ttymxc1,115200 root=/dev/mmcblk3p2 rootwait vendor=1\n",
-        )
-        write(self.root / "proc/device-tree/model", MODEL)
-        write(self.root / "proc/device-tree/compatible", COMPATIBLE)
-        devices = self.root / "sys/devices"
-        for number in (1, 2):
-            part = devices / CARD / f"mmcblk3p{number}"
-            write(part / "partition", f"{number}\n")
-            write(part / "dev", f"179:{96 + number}\n")
-            link(self.root / f"sys/dev/block/179:{96 + number}", part)
-            link(self.root / f"dev/disk/by-partuuid/1234-0{number}", self.root / f"dev/mmcblk3p{number}")
-        # The host controller's driver is dm-verity, its regulator's is loop; the card's is built in.
-        self.driver("platform/soc/2198000.mmc", "dm_verity")
-        self.driver("platform/regulator", "loop")
-        link(devices / "virtual/devlink/1/supplier", devices / "platform/regulator")
-        link(devices / "platform/soc/2198000.mmc/supplier:platform:regulator", devices / "virtual/devlink/1")
-        self.driver(str(pathlib.Path(CARD).parents[1]), "mmc_block", loaded=False)
-        self.kernel(self.release)
-        for name, content in {
-            "boot.scr": OLD_SCRIPT,
-            "zImage": f"kernel {self.release}",
-            "right.dtb": b"\0\1" + MODEL + b"\0\2" + COMPATIBLE,
-            "other.dtb": b"\0\1Some Board too\0\0\2" + COMPATIBLE,
-        }.items():
-            write(self.boot / name, content)
-        share = self.root / "usr/lib/overlayroot"
-        write(share / "boot.scr", NEW_SCRIPT)
-        shutil.copy(uml.setting("OVERLAYROOT_INIT"), share)
-        write(self.root / "etc/overlayroot/overlayroot.conf", "overlayfs=yes\nsize=30%\n")
-        # The host's disk is not waited for; there is no environment of U-Boot.
-        program(self.programs / "sync", "exit 0")
-        program(self.programs / "fw_printenv", "exit 1")
-
-    def driver(self, device: str, name: str, *, loaded: bool = True) -> None:
-        """Gives a device a driver: a module, or a part of the kernel."""
-        module = self.root / "sys/module" / name
-        module.mkdir(parents=True)
-        if loaded:
-            write(module / "initstate", "live\n")
-        link(self.root / "sys/devices" / device / "driver/module", module)
-
-    def kernel(self, release: str, modules: tuple[str, ...] = MODULES, packed: str = "") -> None:
-        """Installs a kernel; its modules are compressed by a program."""
-        folder = self.root / "lib/modules" / release
-        shutil.rmtree(folder, ignore_errors=True)
-        source = uml.setting("OVERLAYROOT_UML_MODULES")
-        for name in modules:
-            write(folder / f"kernel/{name}.ko", uml.module(name).read_bytes())
-            if packed:
-                uml.run(*packed.split(), folder / f"kernel/{name}.ko")
-        for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
-            if modules:
-                shutil.copy(source / name, folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        uml.run("depmod", "--basedir", self.root, release)
-        write(self.root / f"boot/vmlinuz-{release}", f"kernel {release}")
-
-    def run(self, *words: str, code: int = 0, command: pathlib.Path = COMMAND) -> str:
-        """What the command says; it has to end with this status."""
-        temporary = self.root.with_name("tmp")
-        temporary.mkdir(exist_ok=True)
-        done = subprocess.run(
-            [command, *words],
-            env={
-                "PATH": f"{self.programs}:{os.environ['PATH']}",
-                "OVERLAYROOT_ROOT": str(self.root),
-                "TMPDIR": str(temporary),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
-
-    def hook(self, name: str, release: str) -> str:
-        """Runs a hook of kernel packages."""
-        hook = self.root / f"etc/kernel/{name}"
-        hook.parent.mkdir(parents=True, exist_ok=True)
-        if not hook.exists():
-            hook.symlink_to(HOOK)
-        (self.programs / "overlayroot-boot").unlink(missing_ok=True)
-        (self.programs / "overlayroot-boot").symlink_to(COMMAND)
-        return self.run(release, command=hook)
-
-    def files(self) -> dict[str, bytes]:
-        """Content of the boot partition."""
-        return {str(p.relative_to(self.boot)): p.read_bytes() for p in self.boot.rglob("*") if p.is_file()}
-
-    def initramfs(self) -> dict[str, bytes]:
-        """Files of the initramfs."""
-        folder = self.root.with_name("unpacked")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        data = gzip.decompress((self.boot / "overlayroot.cpio.gz").read_bytes())
-        subprocess.run(["cpio", "-idm", "--quiet"], cwd=folder, input=data, check=True)
-        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-    def modules(self) -> list[str]:
-        """What the init will load, in order: release and name."""
-        lines = self.initramfs()["etc/overlayroot.modules"].decode().splitlines()
-        return [line.removeprefix("/lib/modules/") for line in lines if not line.startswith("#")]
-
-
-@pytest.fixture
-def fake(tmp_path: pathlib.Path) -> Iterator[Fake]:
-    """A board on which nothing has been done; its files go when the test has passed."""
-    yield Fake(tmp_path)
-    shutil.rmtree(tmp_path, ignore_errors=True)
+from makebelieve import COMMAND, MOUNTS, NEW_SCRIPT, OLD_SCRIPT, PROTECTED, Fake, link, program, write
 
 
 def test_install_and_uninstall(fake: Fake) -> None:
@@ -199,6 +42,8 @@ def test_install_and_uninstall(fake: Fake) -> None:
     assert "wrote" not in fake.run("install")
     assert "boot script     overlayroot" in fake.run("status")
     assert json.loads(fake.run("status", "--json")) == {
+        "version": 1,
+        "command": "status",
         "protected": False,
         "root": "/dev/mmcblk3p2",
         "file_system": "ext4",
@@ -217,7 +62,7 @@ def test_install_and_uninstall(fake: Fake) -> None:
 
 
 def test_both_names_of_boot_scripts(fake: Fake) -> None:
-    write(fake.boot / "6x_bootscript", b"another one")
+    write(fake.boot / "6x_bootscript", OLD_SCRIPT + b"\n")
     before = fake.files()
     fake.run("install")
     assert fake.files()["6x_bootscript"] == fake.files()["boot.scr"] == NEW_SCRIPT
@@ -258,7 +103,7 @@ def test_what_the_next_boot_will_be(
     fake: Fake, conf: str, environment: str, uenv: str, place: str | None
 ) -> None:
     write(fake.root / "etc/overlayroot/overlayroot.conf", conf)
-    program(fake.programs / "fw_printenv", f'[ "$2" != overlayfs ] || echo "{environment}"')
+    fake.environment(**{"overlayfs": environment} if environment else {})
     if uenv:
         write(fake.boot / "uEnv.txt", uenv)
     said = fake.run("install")
@@ -307,9 +152,9 @@ def test_dry_run(fake: Fake) -> None:
 
 
 def test_words_of_the_environment_are_not_repeated(fake: Fake) -> None:
-    program(fake.programs / "fw_printenv", '[ "$2" != bootargs ] || echo "quiet vendor=1"')
-    write(fake.root / "proc/cmdline", "quiet vendor=1 rw video=x root=/dev/x it's\n")
-    assert "the word it's of the command line is not passed on" in fake.run("install")
+    fake.environment(bootargs="quiet vendor=1")
+    fake.command_line("quiet vendor=1 rw video=x root=/dev/x\n")
+    fake.run("install")
     assert "ofs_bootargs=video=x\n" in (fake.boot / "overlayroot.env").read_text()
 
 
@@ -470,7 +315,7 @@ REFUSALS: dict[str, tuple[Callable[[Fake], object], str]] = {
     ),
     "which device tree": (ambiguous, "fitting: again.dtb right.dtb"),
     "device tree of the environment": (
-        lambda fake: program(fake.programs / "fw_printenv", "echo gone.dtb"),
+        lambda fake: fake.environment(fdt_file="gone.dtb"),
         "the device tree is gone.dtb, which is not in /boot/firmware",
     ),
     "device tree of the settings": (
