@@ -63,7 +63,7 @@ def initramfs(path: str, most: str) -> list:
     if not pathlib.Path(path).is_file():
         return [
             f"{path} is missing: the recipe that OVERLAYROOT_INITRAMFS names has to make it "
-            '(IMAGE_FSTYPES = "cpio.gz" and IMAGE_NAME_SUFFIX = "")'
+            '(IMAGE_FSTYPES = "cpio.gz.u-boot" and IMAGE_NAME_SUFFIX = "")'
         ]
     if not most:
         return []

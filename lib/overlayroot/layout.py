@@ -7,7 +7,7 @@
 import pathlib
 import re
 
-INITRAMFS = "overlayroot.cpio.gz"
+INITRAMFS = "overlayroot.uInitrd"
 ENVIRONMENT = "overlayroot.env"
 SCRIPT = "boot.scr-overlayroot"
 
@@ -47,8 +47,8 @@ def is_verified(d) -> bool:
 
 
 def initramfs_file(d) -> str:
-    """The initramfs in the deploy folder."""
-    return f"{d.getVar('OVERLAYROOT_INITRAMFS')}{d.getVar('IMAGE_MACHINE_SUFFIX') or ''}.cpio.gz"
+    """The initramfs in the deploy folder, behind U-Boot's header (image_types.bbclass of oe-core)."""
+    return f"{d.getVar('OVERLAYROOT_INITRAMFS')}{d.getVar('IMAGE_MACHINE_SUFFIX') or ''}.cpio.gz.u-boot"
 
 
 def deployed(d) -> dict:

@@ -17,8 +17,8 @@ NO_RECOMMENDATIONS = "1"
 IMAGE_FEATURES = ""
 IMAGE_LINGUAS = ""
 IMAGE_NAME_SUFFIX ?= ""
-# What the kernel fragment asks the kernel to unpack (RD_GZIP).
-IMAGE_FSTYPES = "cpio.gz"
+# What the kernel fragment asks the kernel to unpack (RD_GZIP): for a kernel that carries it; and behind U-Boot's header.
+IMAGE_FSTYPES = "cpio.gz cpio.gz.u-boot"
 
 inherit core-image
 

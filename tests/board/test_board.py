@@ -126,12 +126,12 @@ def test_environment_is_changed_for_good(board: BoardStrategy, system: System) -
 
 @pytest.mark.lg_feature("card")
 def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
-    mtools("mren", card, "::overlayroot.cpio.gz", "::away.gz")
+    mtools("mren", card, "::overlayroot.uInitrd", "::away.gz")
     try:
         board.transition(Status.uboot)
         board.uboot.boot()
         board.console.expect(
-            r"ERROR: no overlayroot.cpio.gz on mmc \d:1: the root cannot be protected", timeout=300
+            r"ERROR: no overlayroot.uInitrd on mmc \d:1: the root cannot be protected", timeout=300
         )
         board.console.expect(
             "not booting. Put the file back, or type: setenv overlayfs no, then: boot", timeout=300
@@ -140,23 +140,23 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
         board.console.expect("=> ", timeout=300)
     finally:
         board.cut_power()
-        mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
+        mtools("mren", card, "::away.gz", "::overlayroot.uInitrd")
 
 
 @pytest.mark.lg_feature("card")
 def test_root_that_is_to_be_verified_needs_the_initramfs(board: BoardStrategy, card) -> None:
     """Not even `overlayfs=no` lets the kernel mount it by itself; the name has a hyphen."""
-    mtools("mren", card, "::overlayroot.cpio.gz", "::away.gz")
+    mtools("mren", card, "::overlayroot.uInitrd", "::away.gz")
     try:
         board.transition(Status.uboot)
         board.uboot.run_check("setenv overlayfs no")
         board.uboot.run_check("setenv ofs-verity x")
         board.uboot.boot()
-        board.console.expect(r"overlayroot.cpio.gz on mmc \d:1: the root cannot be verified", timeout=300)
+        board.console.expect(r"overlayroot.uInitrd on mmc \d:1: the root cannot be verified", timeout=300)
         board.console.expect("=> ", timeout=300)
     finally:
         board.cut_power()
-        mtools("mren", card, "::away.gz", "::overlayroot.cpio.gz")
+        mtools("mren", card, "::away.gz", "::overlayroot.uInitrd")
 
 
 def test_boundarys_u_boot_names_the_device_tree(board: BoardStrategy) -> None:

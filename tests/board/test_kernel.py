@@ -10,7 +10,7 @@ from conftest import System, mtools
 from labgrid_board import BoardStrategy, Status
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-REPLACED = ("zImage", "imx6q-sabrelite.dtb", "overlayroot.cpio.gz")
+REPLACED = ("zImage", "imx6q-sabrelite.dtb", "overlayroot.uInitrd")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def swapped(
         [TOP / "scripts/build-init", "armhf"], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.strip()
     pack = [TOP / "scripts/mkinitramfs", "--init", init, "--conf", TOP / "debian/image/overlayroot.conf"]
-    subprocess.run([*pack, "--output", after / "overlayroot.cpio.gz"], check=True)
+    subprocess.run([*pack, "--output", after / "overlayroot.uInitrd"], check=True)
     for name in ("zImage", "imx6q-sabrelite.dtb"):
         (after / name).write_bytes((kernel / name).read_bytes())
     mtools("mcopy", card, *(f"::{name}" for name in REPLACED), str(before))

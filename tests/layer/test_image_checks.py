@@ -134,12 +134,12 @@ def test_boot_files() -> None:
     assert layout.boot_files(store()).split() == [
         "boot.scr-overlayroot;boot.scr",
         "boot.scr-overlayroot;6x_bootscript",
-        "overlayroot-initramfs-board.cpio.gz;overlayroot.cpio.gz",
+        "overlayroot-initramfs-board.cpio.gz.u-boot;overlayroot.uInitrd",
         "image-board.overlayroot.env;overlayroot.env",
     ]
     assert layout.boot_files(store(OVERLAYROOT_BOOT="bundle")) == ""
     # A distribution may name images without the machine.
-    assert layout.initramfs_file(store(IMAGE_MACHINE_SUFFIX="")) == "overlayroot-initramfs.cpio.gz"
+    assert layout.initramfs_file(store(IMAGE_MACHINE_SUFFIX="")) == "overlayroot-initramfs.cpio.gz.u-boot"
 
 
 def test_environment_of_the_image() -> None:
@@ -282,14 +282,14 @@ def test_boot_partition_is_looked_into(image: pathlib.Path, tmp_path: pathlib.Pa
     other.write_bytes(b"another")
     assert wic.main([str(image), "--boot-file", f"boot.scr={ours}"]) == 0
     assert wic.main([str(image), "--boot-file", f"boot.scr={other}"]) == 1
-    assert wic.main([str(image), "--boot-file", f"overlayroot.cpio.gz={ours}"]) == 1
+    assert wic.main([str(image), "--boot-file", f"overlayroot.uInitrd={ours}"]) == 1
 
 
 def test_messages_of_the_look(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(
-        wic.ImageError, match=r"overlayroot.cpio.gz is not on the boot partition (.|\n)*IMAGE_BOOT_FILES"
+        wic.ImageError, match=r"overlayroot.uInitrd is not on the boot partition (.|\n)*IMAGE_BOOT_FILES"
     ):
-        wic.check(image, {"overlayroot.cpio.gz": tmp_path / "boot.scr"})
+        wic.check(image, {"overlayroot.uInitrd": tmp_path / "boot.scr"})
     (tmp_path / "other").write_bytes(b"another")
     with pytest.raises(
         wic.ImageError, match=r"boot.scr on the boot partition is not .*other: another recipe"

@@ -52,7 +52,7 @@ def test_the_boot_partition() -> None:
     assert d.getVar("IMAGE_BOOT_FILES").split() == [
         "zImage",
         "boot.scr-overlayroot;boot.scr",
-        "overlayroot-initramfs-nitrogen6x.cpio.gz;overlayroot.cpio.gz",
+        "overlayroot-initramfs-nitrogen6x.cpio.gz.u-boot;overlayroot.uInitrd",
         "overlayroot-image-minimal-nitrogen6x.overlayroot.env;overlayroot.env",
     ]
     depends = d.getVarFlag("do_image_wic", "depends").split()
@@ -244,8 +244,8 @@ def test_what_boots_is_built_and_checked_without_a_card_too(
     (check,) = d.getVarFlag("do_image_complete", "prefuncs").split()
     with pytest.raises(bb.BBHandledException):
         bb.build.exec_func(check, d)
-    assert "overlayroot-initramfs-nitrogen6x.cpio.gz is missing" in errors.pop()
-    (tmp_path / "overlayroot-initramfs-nitrogen6x.cpio.gz").write_bytes(b"x")
+    assert "overlayroot-initramfs-nitrogen6x.cpio.gz.u-boot is missing" in errors.pop()
+    (tmp_path / "overlayroot-initramfs-nitrogen6x.cpio.gz.u-boot").write_bytes(b"x")
     bb.build.exec_func(check, d)
     bundle = {"INITRAMFS_IMAGE_BUNDLE": "1", "INITRAMFS_IMAGE": "overlayroot-initramfs"}
     assert not minimal(**bundle).getVarFlag("do_image_complete", "depends").split()
@@ -301,7 +301,7 @@ def test_the_initramfs_holds_nothing_else() -> None:
     path = IMAGES / "overlayroot-initramfs.bb"
     d = bitbake.recipe(path, bitbake.configuration(**ON))
     assert d.getVar("PACKAGE_INSTALL").split() == ["overlayroot-init", "overlayroot-conf"]
-    assert (d.getVar("IMAGE_FEATURES"), d.getVar("IMAGE_FSTYPES")) == ("", "cpio.gz")
+    assert (d.getVar("IMAGE_FEATURES"), d.getVar("IMAGE_FSTYPES")) == ("", "cpio.gz cpio.gz.u-boot")
     assert d.getVar("KERNELDEPMODDEPEND") == ""
     d = bitbake.recipe(
         path, bitbake.configuration(**ON, OVERLAYROOT_INITRAMFS_MODULES="sdhci_esdhc_imx ext4")

@@ -103,7 +103,7 @@ def test_card(series: Series, board: str) -> None:
     assert image["WKS_FULL_PATH"].endswith(f"/overlayroot-{BOARDS[board][2]}.wks")
     boot = words(image["IMAGE_BOOT_FILES"])
     assert "zImage" in boot
-    assert f"overlayroot-initramfs-{board}.cpio.gz;overlayroot.cpio.gz" in boot
+    assert f"overlayroot-initramfs-{board}.cpio.gz.u-boot;overlayroot.uInitrd" in boot
     assert f"overlayroot-image-minimal-{board}.overlayroot.env;overlayroot.env" in boot
     scripts = [entry for entry in boot if entry.endswith("boot.scr")]
     assert scripts == ["boot.scr-overlayroot;boot.scr"]
@@ -134,7 +134,7 @@ def test_layout_has_u_boot_where_the_board_looks(series: Series, board: str) -> 
 def test_initramfs(series: Series, board: str) -> None:
     initramfs = series.expand(board, WANTED)[INITRAMFS]
     assert set(words(initramfs["PACKAGE_INSTALL"])) == {"overlayroot-init", "overlayroot-conf"}
-    assert words(initramfs["IMAGE_FSTYPES"]) == ["cpio.gz"]
+    assert words(initramfs["IMAGE_FSTYPES"]) == ["cpio.gz", "cpio.gz.u-boot"]
 
 
 @on_each_board

@@ -3,22 +3,27 @@
 #
 # Files on the boot partition (the partition that this script is on):
 #   zImage, *.dtb         kernel and device trees
-#   overlayroot.cpio.gz   initramfs, a plain cpio archive without a U-Boot header
+#   overlayroot.uInitrd   initramfs: a cpio archive behind U-Boot's header, which has its size and its checksum
 #   overlayroot.env       written with the image: ofs_root, ofs_default_overlayfs, ofs_default_size,
 #                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say; ofs_verity;
 #                         ofs_bootargs: more words for the command line
 #   uEnv.txt              optional, the owner's: any variable
 # Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, ofs-verity, ofs-verity-error, also
-#   with _; overlayfs_once
+#   with _ (ofs_verity in the files only); overlayfs_once
 #   (no: one writable boot); console, cma, bootargs, fdt_file or fdtfile, cmd_board, cmd_custom, cmd_hdmi, cmd_lcd,
 #   cmd_lcd2, cmd_lvds, cmd_lvds2, cmd_mipi, as Boundary's own scripts have them.
 #
-# A name with a hyphen is never expanded here: newer shells read ${ofs-size} as "ofs, or else size".
+# A name with a hyphen is never expanded here: newer shells read ${ofs-size} as "ofs, or else size". What may hold quotes
+# is expanded between quotes: then it arrives as it is.
+
+# What is the script's own comes from here and from the files, never from a saveenv at some prompt.
+for name in args bootargs console default_overlayfs default_size fdt initrd kept mount now ok ram room root soc text verity words; do
+    setenv ofs_${name}
+done
 
 # A request for one writable boot is used up, and that is saved, before anything else happens: whatever
 # becomes of this boot, the next one is as the other variables say. Nothing is set before it, as saveenv
 # saves everything; a request that cannot be used up is not granted.
-setenv ofs_now
 if test "${overlayfs_once}" = "no"; then
     setenv overlayfs_once
     if saveenv; then
@@ -34,19 +39,27 @@ env exists devtype || setenv devtype ${dtype}
 env exists devnum || setenv devnum ${disk}
 env exists distro_bootpart || setenv distro_bootpart 1
 
-# Where RAM begins: 0x10000000 on i.MX6, 0x80000000 on i.MX6SX and i.MX7; Boundary's U-Boot names its processor.
+# Where RAM begins: 0x10000000 on the first i.MX6, 0x80000000 on later ones and i.MX7; Boundary's U-Boot names its
+# processor, overlayroot.env may know better. U-Boot's own addresses are in RAM in any case.
 setenv ofs_ram 0x1
-if test "${imx_cpu}" = "6SX" || test "${imx_cpu}" = "7D"; then setenv ofs_ram 0x8; fi
+for name in 6SL 6SLL 6SX 6UL 6ULL 7D; do
+    if test "${imx_cpu}" = "${name}"; then setenv ofs_ram 0x8; fi
+done
+setenv ofs_text ${ofs_ram}8100000
+if env exists loadaddr; then setenv ofs_text ${loadaddr}; fi
+if env exists ramdisk_addr_r; then setenv ofs_text ${ramdisk_addr_r}; fi
+
+if load ${devtype} ${devnum}:${distro_bootpart} ${ofs_text} ${prefix}overlayroot.env; then
+    env import -t ${ofs_text} ${filesize}
+fi
+# As the environment is when nothing boots: what follows is for this boot only.
+if env export -t ${ofs_ram}7100000; then setenv ofs_kept ${filesize}; fi
+if load ${devtype} ${devnum}:${distro_bootpart} ${ofs_text} ${prefix}uEnv.txt; then
+    env import -t ${ofs_text} ${filesize}
+fi
 env exists kernel_addr_r || setenv kernel_addr_r ${ofs_ram}2000000
 env exists fdt_addr_r || setenv fdt_addr_r ${ofs_ram}8000000
 env exists ramdisk_addr_r || setenv ramdisk_addr_r ${ofs_ram}8100000
-
-if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.env; then
-    env import -t ${ramdisk_addr_r} ${filesize}
-fi
-if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}uEnv.txt; then
-    env import -t ${ramdisk_addr_r} ${filesize}
-fi
 
 # ofs-NAME becomes ofs_NAME: written to memory as text, the hyphen replaced, read back.
 for name in size dirty fail lock verity verity-error; do
@@ -82,45 +95,59 @@ fi
 env exists fdt_file || setenv fdt_file ${ofs_fdt}
 env exists fdt_file || setenv fdt_file imx6q-nitrogen6x.dtb
 
-setenv ofs_args ${bootargs} ${ofs_bootargs} console=${console},${baudrate} root=${ofs_root} rootwait panic=10
-setenv ofs_args ${ofs_args} overlayfs=${ofs_now} ofs-size=${ofs_size}
-if env exists ofs_dirty; then setenv ofs_args ${ofs_args} ofs-dirty=${ofs_dirty}; fi
-if env exists ofs_fail; then setenv ofs_args ${ofs_args} ofs-fail=${ofs_fail}; fi
-if env exists ofs_lock; then setenv ofs_args ${ofs_args} ofs-lock=${ofs_lock}; fi
-if env exists ofs_verity; then setenv ofs_args ${ofs_args} ofs-verity=${ofs_verity}; fi
-if env exists ofs_verity_error; then setenv ofs_args ${ofs_args} ofs-verity-error=${ofs_verity_error}; fi
-if env exists cma; then setenv ofs_args ${ofs_args} cma=${cma}; fi
-
 setenv ofs_ok yes
 if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}zImage; then true; else
-    echo "overlayroot: ERROR: no zImage on ${devtype} ${devnum}:${distro_bootpart}"
+    echo "overlayroot: ERROR: no zImage on ${devtype} ${devnum}:${distro_bootpart}: put the file back"
     setenv ofs_ok no
 fi
 if load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${fdt_file}; then true; else
     echo "overlayroot: ERROR: no ${fdt_file} on ${devtype} ${devnum}:${distro_bootpart} - set fdt_file to a file that is there"
     setenv ofs_ok no
 fi
-if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.cpio.gz; then
-    setenv ofs_initrd ${ramdisk_addr_r}:${filesize}
-else
-    setenv ofs_initrd -
-    if env exists ofs_verity; then
-        echo "overlayroot: ERROR: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be verified"
-        setenv ofs_ok no
-    elif test "${ofs_now}" = "no"; then
-        echo "overlayroot: WARNING: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the kernel mounts the root itself"
-    else
-        echo "overlayroot: ERROR: no overlayroot.cpio.gz on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be protected"
-        echo "overlayroot: not booting. Put the file back, or type: setenv overlayfs no, then: boot"
+
+# The root goes to the init alone: a kernel that cannot unpack the initramfs must not mount it by itself. An address
+# without a size makes U-Boot insist on its header; nothing of an earlier boot may stand there.
+setenv ofs_initrd ${ramdisk_addr_r}
+setenv ofs_mount "ofs-root=${ofs_root}"
+mw.l ${ramdisk_addr_r} 0 10
+if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.uInitrd; then
+    if iminfo ${ramdisk_addr_r}; then true; else
+        echo "overlayroot: ERROR: overlayroot.uInitrd on ${devtype} ${devnum}:${distro_bootpart} is damaged: write it anew"
         setenv ofs_ok no
     fi
+elif env exists ofs_verity; then
+    echo "overlayroot: ERROR: no overlayroot.uInitrd on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be verified"
+    setenv ofs_ok no
+elif test "${ofs_now}" = "no"; then
+    echo "overlayroot: WARNING: no overlayroot.uInitrd on ${devtype} ${devnum}:${distro_bootpart}: the kernel mounts the root itself"
+    setenv ofs_initrd -
+    # rootwait would have no end.
+    setenv ofs_mount "root=${ofs_root} rootdelay=5"
+else
+    echo "overlayroot: ERROR: no overlayroot.uInitrd on ${devtype} ${devnum}:${distro_bootpart}: the root cannot be protected"
+    echo "overlayroot: put the file back, or type at the prompt: setenv overlayfs no, then: boot"
+    setenv ofs_ok no
 fi
 
+# Twice: before the owner's words, where no quote and no -- of theirs can swallow them, and behind, as the last of
+# repeated words counts. The first ofs-verity counts anyway. An empty root= takes back one that is among the owner's.
+setenv ofs_words "panic=10 overlayfs=${ofs_now} ofs-size=${ofs_size}"
+if env exists ofs_dirty; then setenv ofs_words "${ofs_words} ofs-dirty=${ofs_dirty}"; fi
+if env exists ofs_fail; then setenv ofs_words "${ofs_words} ofs-fail=${ofs_fail}"; fi
+if env exists ofs_lock; then setenv ofs_words "${ofs_words} ofs-lock=${ofs_lock}"; fi
+if env exists ofs_verity_error; then setenv ofs_words "${ofs_words} ofs-verity-error=${ofs_verity_error}"; fi
+setenv ofs_args "${ofs_mount} ${ofs_words}"
+if env exists ofs_verity; then setenv ofs_args "${ofs_args} ofs-verity=${ofs_verity}"; fi
+if env exists bootargs; then setenv ofs_args "${ofs_args} ${bootargs}"; fi
+if env exists ofs_bootargs; then setenv ofs_args "${ofs_args} ${ofs_bootargs}"; fi
+setenv ofs_args "${ofs_args} console=${console},${baudrate} ${ofs_words}"
+if env exists cma; then setenv ofs_args "${ofs_args} cma=${cma}"; fi
+if test "${ofs_initrd}" = "-"; then setenv ofs_args "${ofs_args} ${ofs_mount}"; else setenv ofs_args "${ofs_args} root="; fi
+
 if test "${ofs_ok}" = "yes"; then
-    setenv bootargs ${ofs_args}
+    setenv bootargs "${ofs_args}"
     # Boundary keeps in such variables what its U-Boot has found or was told of displays; they change the device tree, which
     # needs room for that, or bootargs. The order is that of its own scripts.
-    setenv ofs_room
     for name in board custom hdmi lcd lcd2 lvds lvds2 mipi; do
         if env exists cmd_${name}; then
             if env exists ofs_room; then true; else
@@ -133,4 +160,13 @@ if test "${ofs_ok}" = "yes"; then
     done
     echo "overlayroot: overlayfs=${ofs_now} ofs-size=${ofs_size}"
     bootz ${kernel_addr_r} ${ofs_initrd} ${fdt_addr_r}
+    echo "overlayroot: ERROR: U-Boot cannot start zImage: write the files of the boot partition anew"
 fi
+
+# The environment is as it was, whatever is typed now. A board that nobody watches tries again.
+if env exists ofs_kept; then env import -d -t ${ofs_ram}7100000 ${ofs_kept}; fi
+for name in args bootargs console default_overlayfs default_size fdt initrd kept mount now ok ram room root soc text verity words; do
+    setenv ofs_${name}
+done
+echo "overlayroot: nothing boots: restart in 10 s. Ctrl-C stops that"
+if sleep 10; then reset; fi

@@ -356,12 +356,16 @@ impl Settings {
             Some(s) => format!("{} ({})", s.value, s.origin.as_str()),
             None => "nothing".to_owned(),
         };
-        self.warnings.push(format!(
+        let warning = format!(
             "{}={value} ({}) cannot be used; accepted: {}; using {kept}",
             known.word,
             origin.as_str(),
             known.accepted
-        ));
+        );
+        // The boot script puts its words before the owner's and behind them.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     fn set(&mut self, word: &str, value: &str) -> Option<()> {
@@ -558,6 +562,8 @@ mod tests {
         assert!(s.overlay);
         assert_eq!(value(&s, "ofs-size"), ("25%", Origin::Config));
         assert_eq!(s.warnings.len(), 7);
+        let twice = merge("", "ofs-size=lots quiet ofs-size=lots");
+        assert_eq!(twice.warnings.len(), 1);
         assert_eq!(
             s.warnings[1],
             "ofs-size=lots (command line) cannot be used; accepted: 20, 20%, 64M, 1G, 64M,20000; \

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use overlayroot::cmdline::words;
 use overlayroot::settings::Settings;
 use overlayrootctl::bootenv::uenv::{import, parse};
-use overlayrootctl::bootenv::{names, next_boot, View};
+use overlayrootctl::bootenv::{before_files, names, next_boot, View};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ fn the_next_boot_is_as_u_boot_makes_it() {
     for (number, case) in cases.iter().enumerate() {
         let mut own = case.environment.clone();
         own.retain(|name, _| names().any(|known| known == name));
-        let mut effective = own.clone();
+        let mut effective = before_files(own.clone());
         for file in [&case.image, &case.own].into_iter().flatten() {
             import(&parse(file.as_bytes()), &mut effective);
         }

@@ -27,7 +27,12 @@ use crate::remount::mount_flags;
 use crate::signals::held_back;
 
 /// Files by one of which a boot partition of ours is known.
-const MARKS: [&str; 3] = ["overlayroot.cpio.gz", "boot.scr", "6x_bootscript"];
+const MARKS: [&str; 4] = [
+    "overlayroot.uInitrd",
+    "overlayroot.cpio.gz",
+    "boot.scr",
+    "6x_bootscript",
+];
 /// What the boot script imports, in its order.
 const IMPORTED: [&str; 2] = ["overlayroot.env", UENV];
 /// The boot script, under its two names.

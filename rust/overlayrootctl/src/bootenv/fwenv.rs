@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::bootpart::BootPartition;
 use super::uenv::{import, Import};
-use super::{apply, fwconfig, names, Change, Store, Variables, View, ONCE};
+use super::{apply, before_files, fwconfig, names, Change, Store, Variables, View, ONCE};
 use crate::error::{Error, Result};
 use crate::quoting::Quote;
 
@@ -174,7 +174,7 @@ impl Store for Tools {
     fn view(&self, changes: &[Change]) -> Result<View> {
         let mut own = self.read()?;
         apply(changes, &mut own);
-        let mut effective = own.clone();
+        let mut effective = before_files(own.clone());
         for (_, file) in self.stronger()? {
             import(&file, &mut effective);
         }

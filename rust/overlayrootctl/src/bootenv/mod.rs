@@ -20,7 +20,9 @@ use clap::{Arg, ArgMatches, Command};
 use serde::Serialize;
 
 pub use outcome::carry_out;
-pub use settings::{disable, enable, names, next_boot, once, size, NextBoot, View, ONCE};
+pub use settings::{
+    before_files, disable, enable, names, next_boot, once, size, NextBoot, View, ONCE,
+};
 
 use crate::error::{Error, Result};
 use crate::quoting::Quote;

@@ -22,21 +22,36 @@ const DEFAULT_SIZE: (&str, &str) = ("ofs_default_size", "20");
 
 /// What the boot script puts behind `overlayfs=` and the size, in its order: a value of two words could be another
 /// `overlayfs=`. The spelling that wins comes first.
-const BEHIND: [[&str; 2]; 6] = [
+const BEHIND: [[&str; 2]; 4] = [
     ["ofs-dirty", "ofs_dirty"],
     ["ofs-fail", "ofs_fail"],
     ["ofs-lock", "ofs_lock"],
-    ["ofs-verity", "ofs_verity"],
     ["ofs-verity-error", "ofs_verity_error"],
-    ["cma", "cma"],
 ];
+/// What is on the command line once, among and behind the words above.
+const VERITY: [&str; 2] = ["ofs-verity", "ofs_verity"];
+const OWNERS: [&str; 2] = ["bootargs", "ofs_bootargs"];
+const CMA: &str = "cma";
+/// What the boot script takes from files only.
+const FILES_ONLY: [&str; 4] = [DEFAULT_OVERLAYFS.0, DEFAULT_SIZE.0, VERITY[1], OWNERS[1]];
 
 /// All variables that matter here.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let first = [ONCE, OVERLAYFS, SIZES[0], SIZES[1]];
     let defaults = [DEFAULT_OVERLAYFS.0, DEFAULT_SIZE.0];
     let behind = BEHIND.into_iter().flatten();
-    first.into_iter().chain(defaults).chain(behind)
+    let others = VERITY.into_iter().chain(OWNERS).chain([CMA]);
+    first
+        .into_iter()
+        .chain(defaults)
+        .chain(behind)
+        .chain(others)
+}
+
+/// Variables of U-Boot's environment as the boot script has them before it imports files.
+pub fn before_files(mut variables: Variables) -> Variables {
+    variables.retain(|name, _| !FILES_ONLY.contains(&&**name));
+    variables
 }
 
 /// The variables of a store, and what becomes of them.
@@ -124,6 +139,11 @@ fn is_shells(value: &str) -> bool {
     value.contains(['\'', '"', '\\', '$'])
 }
 
+/// The same for a value that the boot script expands only between double quotes.
+fn is_shells_in_quotes(value: &str) -> bool {
+    value.contains(['\'', '\\', '$'])
+}
+
 /// Reads variables as boot script and init will.
 pub fn next_boot(source: &str, view: &View) -> NextBoot {
     let value = |name: &str| view.effective.get(name).map(String::as_str);
@@ -134,27 +154,33 @@ pub fn next_boot(source: &str, view: &View) -> NextBoot {
     let overlayfs = value(OVERLAYFS)
         .or_else(|| value(DEFAULT_OVERLAYFS.0))
         .unwrap_or(DEFAULT_OVERLAYFS.1);
-    let behind: Vec<(&str, &str)> = BEHIND
-        .iter()
-        .filter_map(|spellings| {
-            let found = spellings.iter().find_map(|name| value(name));
-            Some((spellings[0], found?))
-        })
-        .collect();
+    let pair = |spellings: &[&'static str; 2]| {
+        let found = spellings.iter().find_map(|name| value(name));
+        Some((spellings[0], found?))
+    };
+    let behind: Vec<(&str, &str)> = BEHIND.iter().filter_map(pair).collect();
+    let (verity, cma) = (pair(&VERITY), value(CMA).map(|value| (CMA, value)));
+    let owners: Vec<&str> = OWNERS.iter().filter_map(|name| value(name)).collect();
+    // As the boot script puts it together: its own words stand before the owner's and behind them.
     let merged = |overlayfs: &str| {
-        let mut line = format!("overlayfs={overlayfs} ofs-size={size}");
-        for (name, value) in &behind {
-            line.push_str(&format!(" {name}={value}"));
-        }
-        Settings::merge(&[], &words(line.as_bytes()))
+        let own = [(OVERLAYFS, overlayfs), (SIZES[0], size)];
+        let ours: Vec<_> = own.iter().chain(&behind).collect();
+        let text = |(name, value): &(&str, &str)| format!("{name}={value}");
+        let first = ours.iter().copied().chain(&verity).map(text);
+        let last = ours.iter().copied().chain(&cma).map(text);
+        let between = owners.iter().map(|&words| words.to_owned());
+        let line: Vec<String> = first.chain(between).chain(last).collect();
+        Settings::merge(&[], &words(line.join(" ").as_bytes()))
     };
     let mut settings = merged(overlayfs);
     // What the shell makes of such values differs between releases of U-Boot; so no promise is made.
-    let values = behind.iter().map(|(_, value)| *value);
+    let values = behind.iter().chain(&verity).chain(&cma);
+    let values = values.map(|(_, value)| *value);
     let odd = [overlayfs, size]
         .into_iter()
         .chain(values)
-        .find(|v| is_shells(v));
+        .find(|v| is_shells(v))
+        .or_else(|| owners.iter().copied().find(|v| is_shells_in_quotes(v)));
     if let Some(odd) = odd {
         settings.warnings.push(format!(
             "{} has characters that U-Boot's shell takes for its own: what it makes of them cannot be told",
@@ -445,11 +471,19 @@ mod tests {
             assert_eq!(enable(&view), []);
             next_boot("", &view)
         };
-        for name in BEHIND.into_iter().flatten() {
+        for name in BEHIND.into_iter().flatten().chain([CMA]) {
             assert!(with(name, "x").protected);
             assert!(!with(name, "x overlayfs=no").protected, "{name}");
             assert!(!with(name, "x\"").protected_afterwards, "{name}");
         }
+        // Between the script's own words these say nothing, unless they hide the last ones.
+        for name in OWNERS.into_iter().chain(VERITY) {
+            assert!(with(name, "x overlayfs=no").protected, "{name}");
+            assert!(!with(name, "x overlayfs=no -- y").protected, "{name}");
+            assert!(with(name, "x -- overlayfs=no").protected, "{name}");
+            assert!(!with(name, "it's").protected, "{name}");
+        }
+        assert!(with("bootargs", "a=\"b c\"").protected);
         assert_eq!(with("ofs_fail", "resart").warnings.len(), 1);
         let both = "ofs-fail=restart ofs_fail=\\ cma=64M";
         assert!(next_boot("", &view(both)).protected);
