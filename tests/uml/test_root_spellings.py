@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each spelling of `root=`: the kernel mounts a disk by itself, then our init does; both take the same device."""
+"""Each spelling of `root=`: the kernel mounts a disk by itself, then our init: both take the same device."""
 
 import pathlib
 

@@ -110,7 +110,7 @@ fn state(found: &Superblock, disk: &Disk) {
             assert_eq!(found.warning, unknown.then_some(UNREADABLE));
             // What may be replayed is what the node at the place of one of the checkpoints says.
             let forward = |wanted| {
-                let says = |pack| flags(pack) & 3 == 1 && rolls_forward(disk, pack) == wanted;
+                let says = |pack| flags(pack) & 2 == 0 && rolls_forward(disk, pack) == wanted;
                 packs.into_iter().any(says)
             };
             match found.state {

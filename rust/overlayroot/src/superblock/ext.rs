@@ -3,6 +3,8 @@
 
 use super::{le16, le32, text, uuid, FsType, State, Superblock};
 
+/// Files that were deleted while they were in use.
+pub(super) const ORPHANS: &str = "deleted files wait for cleanup";
 /// It has recorded errors (`s_state`).
 pub const ERRORS: &str =
     "the file system has recorded errors; check it with fsck from another system";
@@ -39,7 +41,7 @@ pub(super) fn read(block: &[u8]) -> Option<Superblock> {
         State::Dirty("the journal needs recovery")
     } else if fstype != FsType::Ext2 && (le32(block, 232)? != 0 || read_only & ORPHAN_PRESENT != 0)
     {
-        State::Dirty("deleted files wait for cleanup")
+        State::Dirty(ORPHANS)
     } else {
         State::Clean
     };

@@ -3,10 +3,11 @@
 
 use alloc::string::String;
 
+use super::ext::ORPHANS;
 use super::{le16, le32, le64, uuid, FsType, ReadAt, State, Superblock};
 
-/// Flags of a checkpoint.
-const UMOUNT: u32 = 0x1;
+/// Flags of a checkpoint. (That it is one of an unmount says nothing: a mount without anything to repair writes
+/// nothing, and a repair at a read-only mount leaves another kind.)
 const ORPHAN_PRESENT: u32 = 0x2;
 const CRC_RECOVERY: u32 = 0x40;
 const NOCRC_RECOVERY: u32 = 0x200;
@@ -40,8 +41,8 @@ pub(super) fn read(device: &mut dyn ReadAt, block: &[u8]) -> Option<Superblock> 
     Some(found)
 }
 
-/// The newer of the two checkpoint packs that is whole tells how it was unmounted; what was fsynced after it is in
-/// nodes from its next free warm one on.
+/// The newer of the two checkpoint packs that is whole tells whether deleted files are left; what was fsynced after it
+/// is in nodes from its next free warm one on.
 fn state(device: &mut dyn ReadAt, block: &[u8]) -> Option<State> {
     let (block_bits, segment_bits) = (le32(block, 16)?, le32(block, 20)?);
     if !(12..=16).contains(&block_bits) || segment_bits > 16 {
@@ -69,8 +70,8 @@ fn state(device: &mut dyn ReadAt, block: &[u8]) -> Option<State> {
     }
     let (pack, head) = newest?;
     let flags = le32(&head, 132)?;
-    if flags & (UMOUNT | ORPHAN_PRESENT) != UMOUNT {
-        return Some(State::Dirty("it was not unmounted"));
+    if flags & ORPHAN_PRESENT != 0 {
+        return Some(State::Dirty(ORPHANS));
     }
     // `find_fsync_dnodes()` and `is_recoverable_dnode()` of fs/f2fs.
     let mut shift = 0;

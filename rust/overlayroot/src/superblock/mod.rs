@@ -291,9 +291,9 @@ mod tests {
             put(&mut disk, FOOTER, &version.to_le_bytes());
             probed(&disk).state
         };
-        let not_unmounted = State::Dirty("it was not unmounted");
-        assert_eq!(footer(0, 0), not_unmounted);
-        assert_eq!(footer(3, 0), not_unmounted);
+        assert_eq!(footer(3, 0), State::Dirty("deleted files wait for cleanup"));
+        assert_eq!(footer(0, 0), State::Clean); // cut off, with nothing to recover
+        assert_eq!(footer(0, 8), ROLL_FORWARD);
         assert_eq!(footer(1, 7), State::Clean); // of the checkpoint before
         assert_eq!(footer(1, 8), ROLL_FORWARD);
         assert_eq!(footer(0x41, 8), State::Clean); // without the checksum
