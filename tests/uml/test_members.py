@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A root that is a member of an array whose metadata is at its end: mdadm has made it, and it is never written."""
+"""A root that is a member of an array whose metadata is at its end, made by mdadm: it is never written."""
 
 import pathlib
 
@@ -61,7 +61,7 @@ def test_protected_and_locked(rig: Rig, kind: str) -> None:
 @failure(
     "settings",
     "`overlayfs=no` on a member of an array",
-    "DEGRADED: / is the plain read-only root (…): … is a member of …: writing to it alone damages the array; …",
+    "DEGRADED: / is the plain read-only root (…): … is a member of …: writing to it alone damages that; …",
     "read-only",
     "assemble the array in the initramfs and name that; `mdadm --zero-superblock` when it is none any more",
 )
@@ -73,7 +73,7 @@ def test_never_writable(rig: Rig, kind: str) -> None:
     assert boot.verdict.startswith(
         "error: DEGRADED: / is the plain read-only root (/dev/ubda, ext4): /dev/ubda"
     )
-    assert "writing to it alone damages the array" in boot.verdict
+    assert "writing to it alone damages that" in boot.verdict
     assert boot.script.endswith("refused")
     assert uml.sha256(disk) == before
 

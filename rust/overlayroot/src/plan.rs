@@ -11,7 +11,7 @@ use crate::facts::{Facts, Root};
 use crate::settings::{FailPolicy, Settings, Verity};
 use crate::size::Limits;
 use crate::step::{RootMount, Step, LOWER, NEW_ROOT, RAM, RUN};
-use crate::superblock::State;
+use crate::superblock::{State, ASSEMBLE};
 use crate::text::Number;
 use crate::{verity, ways};
 
@@ -76,6 +76,8 @@ pub enum PlanError {
     Refused(&'static str),
     /// The file system cannot be written at all.
     NeverWritable(String),
+    /// The device is a member of something larger, which would be damaged: device, and what it is a member of.
+    Member(String, &'static str),
     /// The root cannot be verified, and why.
     NotVerified(&'static str),
 }
@@ -92,6 +94,12 @@ impl fmt::Display for PlanError {
             }
             PlanError::NotVerified(why) => {
                 write!(f, "the root cannot be verified: {why}; check ofs-verity=")
+            }
+            PlanError::Member(device, container) => {
+                write!(
+                    f,
+                    "{device} is a member of {container}: writing to it alone damages that; {ASSEMBLE}"
+                )
             }
             PlanError::NeverWritable(fstype) => {
                 write!(
@@ -120,6 +128,9 @@ pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, Plan
             if root.state == State::ReadOnlyFormat {
                 let fstype = root.fstype.unwrap_or_default().to_owned();
                 return Err(PlanError::NeverWritable(fstype));
+            }
+            if let Some(container) = root.container {
+                return Err(PlanError::Member(root.device.clone(), container));
             }
             let ways = ways::writable(root, settings, facts);
             plan.steps.push(mount_root(NEW_ROOT, ways, settings));
@@ -183,11 +194,12 @@ fn plan_ram(
         ways::protected(root, settings, facts, &mut plan.warnings).map_err(PlanError::Refused)?;
     let unlock = ways.iter().any(|way| way.lock_device && !way.frozen);
     plan.steps.push(mount_root(LOWER, ways, settings));
-    // `mount -o remount,rw /mnt/root-RO` has to work, unless ofs-lock says that it must not.
-    if (settings.lock || unlock) && !root.media_read_only {
+    // `mount -o remount,rw /mnt/root-RO` has to work, unless ofs-lock says that it must not, or it damages an array.
+    let lock = settings.lock || root.container.is_some();
+    if (lock || unlock) && !root.media_read_only {
         plan.steps.push(Step::SetDeviceReadOnly {
             device: root.device.clone(),
-            read_only: settings.lock,
+            read_only: lock,
         });
     }
     if !facts.filesystems.overlay {
@@ -357,6 +369,31 @@ mod tests {
             let plan = plan(Mode::Writable, &settings, &ext4(State::Clean)).unwrap();
             assert_eq!(root_ways(&plan)[0].options, flags);
             assert!(plan.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn members_of_arrays_are_never_written() {
+        for state in [
+            State::Clean,
+            State::Unknown,
+            State::Dirty("x"),
+            State::ReadOnlyFormat,
+        ] {
+            let mut facts = ext4(state);
+            facts.root.as_mut().unwrap().container = Some("a Linux RAID array");
+            for mode in [Mode::Ram, Mode::ReadOnly] {
+                let plan = plan(mode, &settings(""), &facts).unwrap();
+                let text = plan.to_string();
+                assert!(text.contains("set /dev/mmcblk0p2 read-only"), "{text}");
+                assert!(!text.contains("read-write") && !text.contains("repairs it now"));
+                assert!(plan.warnings[0].starts_with("/dev/mmcblk0p2 is a member of a Linux RAID"));
+                let locked = |way: &RootMount| way.lock_device || state == State::ReadOnlyFormat;
+                assert!(root_ways(&plan).iter().all(locked));
+            }
+            let error = plan(Mode::Writable, &settings("overlayfs=no"), &facts).unwrap_err();
+            let never = matches!(error, PlanError::Member(..)) || state == State::ReadOnlyFormat;
+            assert!(never, "{error}");
         }
     }
 

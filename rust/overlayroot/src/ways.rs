@@ -12,7 +12,7 @@ use crate::facts::{Facts, Root};
 use crate::options::{is_rw, join};
 use crate::settings::{DirtyPolicy, Settings};
 use crate::step::RootMount;
-use crate::superblock::State;
+use crate::superblock::{State, ASSEMBLE};
 
 /// What the kernel says when it may not replay a journal or clean up, and what it does when it may.
 const REPAIRS: &str = "the kernel repairs it now, which writes to the device once";
@@ -49,9 +49,18 @@ pub fn protected(
     let mut ways = Ways::new(root, flags);
     let fstypes = fstypes(root, settings, facts);
     let device = &root.device;
-    let may_write = settings.dirty == DirtyPolicy::Replay && !root.media_read_only;
+    let mut dirty = settings.dirty;
+    if let Some(container) = root.container {
+        warnings.push(format!(
+            "{device} is a member of {container}: it is not written, and stays locked; {ASSEMBLE}"
+        ));
+        if dirty == DirtyPolicy::Replay {
+            dirty = DirtyPolicy::Frozen;
+        }
+    }
+    let may_write = dirty == DirtyPolicy::Replay && !root.media_read_only;
     match &root.state {
-        State::Dirty(why) => match settings.dirty {
+        State::Dirty(why) => match dirty {
             DirtyPolicy::Refuse => return Err(why),
             DirtyPolicy::Replay if may_write => {
                 let warning = format!("{device}: {why}: {REPAIRS}");
@@ -78,13 +87,13 @@ pub fn protected(
                     ways.push(fstype, "", false, Some(&warning));
                 }
             }
-            if settings.dirty == DirtyPolicy::Refuse {
+            if dirty == DirtyPolicy::Refuse {
                 return Ok(ways.list);
             }
         }
     }
     let unseen = "nothing is written, changes that only the journal holds are not seen";
-    let warning = match (&root.state, settings.dirty) {
+    let warning = match (&root.state, dirty) {
         (State::Dirty(why), DirtyPolicy::Frozen) => format!("{device}: {why}; frozen: {unseen}"),
         (State::Dirty(why), _) if root.media_read_only => {
             format!("{device}: {why}, but the device is read-only: mounted without the journal")

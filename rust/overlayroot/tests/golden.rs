@@ -3,7 +3,7 @@
 //!
 //! `facts` has lines `key=value`: memory (bytes), kernel, filesystems (of block devices), overlay (yes, no),
 //! root (kernel name), fstype, state (clean, dirty, read-only-format, unknown), media (read-only), tree (verified
-//! blocks of 4096 bytes).
+//! blocks of 4096 bytes), container (what the device is a member of).
 //! After a wanted change, `OVERLAYROOT_BLESS=1 cargo test --test golden` writes the plans anew.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test; its helpers are not recognised as such
@@ -35,6 +35,7 @@ fn facts(text: &[u8]) -> Facts {
         "state",
         "media",
         "tree",
+        "container",
     ];
     for entry in &entries {
         assert!(known.contains(&&*entry.name), "unknown fact {}", entry.name);
@@ -65,6 +66,7 @@ fn facts(text: &[u8]) -> Facts {
     let root = facts.root.as_mut().unwrap();
     root.fstype = fstype;
     root.media_read_only = get("media").as_deref() == Some("read-only");
+    root.container = get("container").map(|name| &*name.leak());
     root.tree = get("tree").map(|blocks| Tree {
         data_blocks: blocks.parse().unwrap(),
         data_block: 4096,

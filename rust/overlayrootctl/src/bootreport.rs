@@ -50,6 +50,8 @@ pub struct Root {
     pub state: String,
     /// What made it dirty.
     pub state_detail: Option<String>,
+    /// What larger thing the device is a member of, such as a RAID array.
+    pub container: Option<String>,
     /// The device through which it is verified.
     pub verity: Option<Verified>,
 }

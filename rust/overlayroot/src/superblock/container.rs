@@ -10,6 +10,9 @@ use super::{le32, ReadAt};
 const END: u64 = 12 << 10;
 /// `MD_SB_MAGIC` of include/uapi/linux/raid/md_p.h.
 const MD: u32 = 0xa92b_4efc;
+/// What to do about a root that is a member of an array.
+pub const ASSEMBLE: &str =
+    "assemble it in the initramfs and name it in ofs-root=; mdadm --zero-superblock when it is none any more";
 const RAID: &str = "a Linux RAID array";
 
 /// What is looked for: distance from the end of the device in bytes, contents, name. Places are those of mdadm

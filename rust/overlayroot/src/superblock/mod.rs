@@ -12,7 +12,7 @@ use alloc::string::String;
 
 use crate::text::{lossy, push_hex, trim_end};
 
-pub use container::container;
+pub use container::{container, ASSEMBLE};
 pub use ext::ERRORS;
 pub use f2fs::{ROLL_FORWARD, UNREADABLE};
 pub use others::SEVERAL;

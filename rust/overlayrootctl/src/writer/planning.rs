@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use overlayroot::verity;
 
 use crate::blockdev;
+use crate::bootreport::BootReport;
 use crate::devicelock;
 use crate::error::{Error, Result};
 use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
@@ -70,6 +71,16 @@ pub fn can_be_opened(layers: &Layers) -> Result<()> {
                 lower.source
             ),
             "build and install a new image",
+        ));
+    }
+    let root = BootReport::read()?.and_then(|report| report.root);
+    if let Some(container) = root.and_then(|root| root.container) {
+        return Err(Error::refused(
+            format!(
+                "{} is a member of {container}: writing to it alone damages that",
+                lower.source
+            ),
+            "assemble it in the initramfs, and boot from that",
         ));
     }
     if NEVER_WRITABLE.contains(&&*lower.fstype) {
