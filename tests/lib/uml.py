@@ -123,12 +123,27 @@ def disk(
             case "f2fs":
                 run("mkfs.f2fs", "-q", "-l", label, *options, path)
                 run("sload.f2fs", "-f", folder, path)
+            case "xfs":
+                script = path.with_suffix(".proto")
+                script.write_text("\n".join(["/dev/null", "0 0", *prototype(folder), ""]))
+                run("mkfs.xfs", "-q", "-f", "-L", label, "-m", f"uuid={uuid}", "-p", script, *options, path)
             case "vfat":
                 run("mkfs.vfat", "-n", label, *options, path)
                 run("mcopy", "-s", "-i", path, *sorted(folder.iterdir()), "::")
             case _:
                 raise UmlError(f"no file system {fstype}")
     return path
+
+
+def prototype(folder: pathlib.Path, name: str = "") -> list[str]:
+    """A directory as mkfs.xfs takes it, whose owner is root."""
+    lines = [f"{name} d--755 0 0"]
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            lines += prototype(path, path.name)
+        else:
+            lines.append(f"{path.name} ---{path.stat().st_mode & 0o777:03o} 0 0 {path}")
+    return [*lines, "$"]
 
 
 def partitioned(

@@ -11,7 +11,7 @@ use overlayroot_sys::system::{Mount, Result, Stat, System};
 use overlayroot_sys::{run as boot, Boot, End};
 
 use crate::disk::Disk;
-use crate::fake::{ext4, Fake, Node};
+use crate::fake::{ext4, Fake, Mounted, Node};
 use crate::input::Input;
 
 /// Pieces of paths that links are made of, and where they are put.
@@ -239,7 +239,25 @@ impl System for Watched {
     }
     fn write(&mut self, path: &str, data: &[u8], mode: u32) -> Result<()> {
         self.is_ours(path);
-        assert!(!path.contains("/mnt/root-RO/"), "{path} is in the lower");
+        let lower = self
+            .0
+            .mounts
+            .iter()
+            .filter(|m| m.fstype == "ext4" && m.read_only);
+        let in_lower = |m: &Mounted| {
+            let covers = |top: &str| {
+                path.strip_prefix(top)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            // Unless something else is mounted further down.
+            let over = self.0.mounts.iter().any(|other| {
+                other.fstype != "ext4"
+                    && other.target.len() >= m.target.len()
+                    && covers(&other.target)
+            });
+            covers(&m.target) && !over
+        };
+        assert!(!lower.clone().any(in_lower), "{path} is in the lower");
         // As the kernel does: a link in the last place is an error.
         if let Some(Node::Link(_)) = self.0.tree.get(path) {
             return Err(Errno::ELOOP);
