@@ -136,8 +136,11 @@ IMAGE_QA_COMMANDS += "overlayroot_check_rootfs overlayroot_check_kernel"
 python overlayroot_check_rootfs() {
     root = d.getVar("OVERLAYROOT_ROOT")
     messages = overlayroot.checks.rootfs(d.getVar("IMAGE_ROOTFS"), {root, "/dev/root", "LABEL=rootfs"})
+    messages += overlayroot.bundle.in_root(d)
     if messages:
         bb.fatal("\n".join(messages))
+    if warning := overlayroot.boards.unproven(d):
+        bb.warn(warning)
 }
 
 python overlayroot_check_kernel() {
@@ -157,7 +160,9 @@ do_image_qa[depends] += "virtual/kernel:do_deploy"
 # oe-core calls them by name: without this a changed setting would not run them again.
 do_image_qa[vardeps] += "overlayroot_check_rootfs overlayroot_check_kernel"
 do_image_qa[file-checksums] += "\
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/boards.py:True \
     ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/checks.py:True \
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/content.py:True \
     ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/kconfig.py:True \
     ${OVERLAYROOT_LAYERDIR}/recipes-kernel/linux/overlayroot-kernel:True \
 "
@@ -167,17 +172,24 @@ IMAGE_CMD:wic:append() {
     overlayroot_finish_wic "$out.wic"
 }
 overlayroot_finish_wic() {
-    message=$(python3 ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py ${@overlayroot.layout.wic_options(d)} "$1" 2>&1) ||
+    message=$(PYTHONPATH=${OVERLAYROOT_LAYERDIR}/lib python3 -m overlayroot.wic \
+        ${@overlayroot.layout.wic_options(d)} ${@overlayroot.bundle.wic_options(d)} "$1" 2>&1) ||
         bbfatal "$message"
 }
-do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py:True"
-do_image_wic[prefuncs] += "overlayroot_check_initramfs"
-do_image_complete[prefuncs] += "overlayroot_check_initramfs"
-python overlayroot_check_initramfs() {
+do_image_wic[file-checksums] += "\
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/bootpart.py:True \
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/content.py:True \
+    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py:True \
+"
+do_image_wic[prefuncs] += "overlayroot_check_deployed"
+do_image_complete[prefuncs] += "overlayroot_check_deployed"
+python overlayroot_check_deployed() {
     import os
 
+    messages = overlayroot.bundle.not_deployed(d)
     if d.getVar("OVERLAYROOT_BOOT") == "script":
         path = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), overlayroot.layout.initramfs_file(d))
-        for message in overlayroot.checks.initramfs(path, d.getVar("INITRAMFS_MAXSIZE") or ""):
-            bb.fatal(message)
+        messages += overlayroot.checks.initramfs(path, d.getVar("INITRAMFS_MAXSIZE") or "")
+    if messages:
+        bb.fatal("\n".join(messages))
 }

@@ -62,6 +62,9 @@ OVERLAYROOT_ROOT[doc] = "What the boot script passes as `root=`. The number of a
 OVERLAYROOT_BOOT ??= "${@'bundle' if d.getVar('INITRAMFS_IMAGE_BUNDLE') == '1' else 'script'}"
 OVERLAYROOT_BOOT[doc] = "`script`: our boot script and a separate initramfs on the boot partition. `bundle`: the kernel carries the initramfs (`INITRAMFS_IMAGE_BUNDLE`), for boards whose boot script must stay."
 
+OVERLAYROOT_BOARDS ??= "${@' '.join(overlayroot.boards.KNOWN)}"
+OVERLAYROOT_BOARDS[doc] = "Machines (or names of `MACHINEOVERRIDES`) whose boot loader is known to start what is on the boot partition before anything else: default `imx6qdlsabresd nitrogen6sx nitrogen6x nitrogen6x-lite nitrogen7 wandboard`. Append a machine that you have seen do so; its builds warn. Others are refused."
+
 OVERLAYROOT_BOOT_SCRIPTS ??= "boot.scr"
 OVERLAYROOT_BOOT_SCRIPTS[doc] = "Names under which the boot script is put on the boot partition. Older U-Boots of Boundary look for `6x_bootscript`."
 

@@ -4,4 +4,16 @@
 Plain Python: tests need no BitBake.
 """
 
-BBIMPORTS = ["checks", "kconfig", "layout", "modules", "settings", "variables", "verity"]
+BBIMPORTS = [
+    "boards",
+    "bootpart",
+    "bundle",
+    "checks",
+    "content",
+    "kconfig",
+    "layout",
+    "modules",
+    "settings",
+    "variables",
+    "verity",
+]

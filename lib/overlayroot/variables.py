@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from . import layout
+from . import boards, bundle, layout
 
 PREFIX = "OVERLAYROOT_"
 
@@ -68,11 +68,6 @@ def disk_signature(d) -> str:
     return signature(*(d.getVar(name) or "" for name in ("DISTRO", "MACHINE", "PN")))
 
 
-def makes_card(d) -> bool:
-    """Whether wic lays out a card."""
-    return any(name.split(".")[0] == "wic" for name in (d.getVar("IMAGE_FSTYPES") or "").split())
-
-
 def not_sealed(d) -> list:
     """Messages when an image is to be sealed and cannot be, or would not be."""
     if d.getVar("OVERLAYROOT_VERITY") != "1":
@@ -84,37 +79,11 @@ def not_sealed(d) -> list:
             "bitbake-layers add-layer ../meta-openembedded/meta-oe"
         )
     types = (d.getVar("IMAGE_FSTYPES") or "").split()
-    if not makes_card(d) and not any("ofsverity" in name.split(".") for name in types):
+    if not boards.makes_card(d) and not any("ofsverity" in name.split(".") for name in types):
         kind = d.getVar("OVERLAYROOT_ROOTFS")
         messages.append(
             f'OVERLAYROOT_VERITY = "1" would seal nothing, with IMAGE_FSTYPES = "{" ".join(types)}": '
             f"a card (wic) is sealed, or a root alone, {kind}.ofsverity"
-        )
-    return messages
-
-
-def not_bundled(d) -> list:
-    """Messages when the kernel is to carry the initramfs, and would not, or another one."""
-    if d.getVar("OVERLAYROOT_BOOT") != "bundle":
-        return []
-    messages = []
-    wanted, found = d.getVar("OVERLAYROOT_INITRAMFS"), d.getVar("INITRAMFS_IMAGE") or ""
-    if found != wanted:
-        messages.append(
-            f'OVERLAYROOT_BOOT = "bundle", and INITRAMFS_IMAGE = "{found}" is not OVERLAYROOT_INITRAMFS = '
-            f'"{wanted}": nothing in the kernel would protect the root'
-        )
-    kernel, machine = d.getVar("KERNEL_IMAGETYPE") or "", d.getVar("MACHINE")
-    sources = [entry.partition(";")[0] for entry in (d.getVar("IMAGE_BOOT_FILES") or "").split()]
-    if (
-        makes_card(d)
-        and kernel in sources
-        and not any(name.startswith(f"{kernel}-initramfs") for name in sources)
-    ):
-        messages.append(
-            f'OVERLAYROOT_BOOT = "bundle", and IMAGE_BOOT_FILES has {kernel}, which is the kernel without '
-            f'the initramfs: IMAGE_BOOT_FILES:remove = "{kernel}" and '
-            f'IMAGE_BOOT_FILES:append = " {kernel}-initramfs-{machine}.bin;{kernel}"'
         )
     return messages
 
@@ -126,7 +95,7 @@ def no_loader(d) -> list:
     if not ours or "uboot_place" not in d.getVar("OVERLAYROOT_UBOOT", False):
         return []
     path = layout.machine_layout(d)
-    copies = layout.raw_copies(path.read_text()) if path and makes_card(d) else []
+    copies = layout.raw_copies(path.read_text()) if path and boards.makes_card(d) else []
     if not copies:
         return []
     return [
@@ -155,5 +124,5 @@ def check(d) -> None:
         return
     if path := layout.machine_layout(d):
         bb.parse.mark_dependency(d, str(path))
-    if messages := not_sealed(d) + not_bundled(d) + no_loader(d):
+    if messages := not_sealed(d) + bundle.messages(d) + no_loader(d):
         raise bb.parse.SkipRecipe("; ".join(messages))

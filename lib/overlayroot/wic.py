@@ -3,8 +3,9 @@
 """Finishes an image that wic made: gives it its disk signature, and looks into its boot partition.
 
 wic draws the signature of a DOS partition table by itself; ours has to be the one that the boot script
-passes as root=. What the boot partition holds is read back with mtools and compared, so that an image that
-could not protect itself fails the build.
+passes as root=. What the boot partitions hold is read back with mtools: the files that protection hangs on
+have to be there, and no kernel and no way to boot beside them (bootpart.py), so that an image that could not
+protect itself fails the build.
 
 Exit status: 0 done, 1 the image is not as it should be, 2 wrong options.
 """
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import uuid
+
+from overlayroot import bootpart
 
 SECTOR = 512
 SIGNATURE = 440  # offset in the master boot record (UEFI specification, 5.2.1)
@@ -43,8 +46,8 @@ def sign(image: pathlib.Path, signature: str) -> None:
         file.write(struct.pack("<I", int(signature, 16)))
 
 
-def partitions(image: pathlib.Path) -> list:
-    """Byte offsets of the partitions that a DOS partition table or a GPT names, by their numbers."""
+def _entries(image: pathlib.Path) -> list:
+    """Used entries of a DOS partition table or a GPT, by number: (`dos` or `gpt`, its bytes)."""
     with image.open("rb") as file:
         record = file.read(SECTOR)
         if record[510:512] != b"\x55\xaa":
@@ -55,19 +58,24 @@ def partitions(image: pathlib.Path) -> list:
             (entries,) = struct.unpack_from("<Q", header, 72)
             file.seek(entries * SECTOR)
             table = [file.read(128) for _ in range(128)]
-            used = [entry for entry in table if len(entry) == 128 and uuid.UUID(bytes_le=entry[:16]).int]
-            starts = [struct.unpack_from("<Q", entry, 32)[0] for entry in used]
-        else:
-            starts = [struct.unpack_from("<I", record, TABLE + 8 + 16 * slot)[0] for slot in range(4)]
-    return [start * SECTOR for start in starts if start]
+            return [
+                ("gpt", entry)
+                for entry in table
+                if len(entry) == 128
+                and uuid.UUID(bytes_le=entry[:16]).int
+                and struct.unpack_from("<Q", entry, 32)[0]
+            ]
+    table = [record[start : start + 16] for start in range(TABLE, TABLE + 64, 16)]
+    return [("dos", entry) for entry in table if struct.unpack_from("<I", entry, 8)[0]]
 
 
-def first_partition(image: pathlib.Path) -> int:
-    """Byte offset of the first partition."""
-    found = partitions(image)
-    if not found:
-        raise ImageError(f"{image} has no first partition")
-    return found[0]
+def partitions(image: pathlib.Path) -> list:
+    """Byte offsets of the partitions that a DOS partition table or a GPT names, by their numbers."""
+    starts = [
+        struct.unpack_from("<Q", entry, 32)[0] if kind == "gpt" else struct.unpack_from("<I", entry, 8)[0]
+        for kind, entry in _entries(image)
+    ]
+    return [start * SECTOR for start in starts]
 
 
 def check_sealed(image: pathlib.Path, sealed: pathlib.Path) -> None:
@@ -86,32 +94,94 @@ def check_sealed(image: pathlib.Path, sealed: pathlib.Path) -> None:
     )
 
 
-def boot_file(image: pathlib.Path, offset: int, name: str) -> bytes:
-    """A file of the boot partition, read by mtools."""
+def active(image: pathlib.Path) -> list:
+    """Whether each partition is marked as one to boot from (DOS: active, GPT: legacy bootable)."""
+    marks = []
+    for kind, entry in _entries(image):
+        marks.append(entry[0] == 0x80 if kind == "dos" else bool(struct.unpack_from("<Q", entry, 48)[0] & 4))
+    return marks
+
+
+def is_fat(image: pathlib.Path, offset: int) -> bool:
+    """Whether a partition has a FAT file system (FAT12 and FAT16, FAT32: names of their own offsets)."""
+    with image.open("rb") as file:
+        file.seek(offset)
+        start = file.read(SECTOR)
+    return start[54:57] == b"FAT" or start[82:87] == b"FAT32"
+
+
+def boot_partition(image: pathlib.Path, offset: int) -> dict:
+    """All files of a FAT file system, read by mtools: contents by name."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder) / "copy"
-        command = ["mcopy", "-i", f"{image}@@{offset}", f"::{name}", copy]
+        command = ["mcopy", "-s", "-n", "-i", f"{image}@@{offset}", "::*", folder]
         try:
             result = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
             raise ImageError("mcopy is missing; install mtools") from error
-        if result.returncode != 0 or not copy.exists():
-            raise ImageError(
-                f"{name} is not on the boot partition ({result.stderr.strip()}): the root could not be "
-                "protected; IMAGE_BOOT_FILES and the partition layout have to bring it"
+        found = bootpart.files(pathlib.Path(folder))
+    # An empty one matches nothing.
+    if result.returncode != 0 and (found or 'File "::*" not found' not in result.stderr):
+        raise ImageError(f"{image}: a boot partition cannot be read: {result.stderr.strip()}")
+    return found
+
+
+def missing(found: dict, wanted: dict) -> list:
+    """Messages for files of the boot partition that are not there, or not those that the build deployed."""
+    names = {name.lower(): data for name, data in found.items()}
+    messages = []
+    for name, path in wanted.items():
+        if name.lower() not in names:
+            messages.append(
+                f"{name} is not on the boot partition: the root could not be protected; IMAGE_BOOT_FILES and "
+                "the partition layout have to bring it"
             )
-        return copy.read_bytes()
-
-
-def check(image: pathlib.Path, files: dict) -> None:
-    """Compares files of the boot partition with those that the build deployed."""
-    offset = first_partition(image)
-    for name, wanted in files.items():
-        if boot_file(image, offset, name) != wanted.read_bytes():
-            raise ImageError(
-                f"{name} on the boot partition is not {wanted}: another recipe or a setting of "
+        elif names[name.lower()] != path.read_bytes():
+            messages.append(
+                f"{name} on the boot partition is not {path}: another recipe or a setting of "
                 "IMAGE_BOOT_FILES put its own there"
             )
+    return messages
+
+
+def check(image: pathlib.Path, wanted: dict, kernels: list, plain=(), one_way: bool = False) -> list:
+    """Looks at what would boot; messages.
+
+    Args:
+        image: raw image with a partition table.
+        wanted: files that the first partition must hold: what each must be, by its name there.
+        kernels: pairs of the name that it must have there (or `*`) and the only kernels that may be there.
+        plain: kernels that carry no initramfs.
+        one_way: whether nothing may boot but our script; otherwise whoever boots starts one of `kernels`.
+    """
+    offsets, marks = partitions(image), active(image)
+    if not offsets:
+        raise ImageError(f"{image} has no first partition")
+    messages = []
+    if one_way and any(marks[1:]) and not marks[0]:
+        messages.append(
+            "another partition than the first is marked as the one to boot from, and U-Boot looks there: "
+            "--active in the layout belongs to the boot partition"
+        )
+    allowed = [(name, path.read_bytes()) for name, path in kernels if path.is_file()]
+    others = [path.read_bytes() for path in plain if path.is_file()]
+    started = False
+    for number, offset in enumerate(offsets, 1):
+        if number > 1 and not is_fat(image, offset):
+            continue
+        found = boot_partition(image, offset)
+        if number == 1:
+            messages += missing(found, wanted)
+        if kernels:
+            seen, wrong = bootpart.kernels(found, allowed, others)
+            messages += wrong
+            # Our script loads it from its own partition.
+            started = started or (seen and (number == 1 or not one_way))
+            ours = wanted if number == 1 else ()
+            messages += bootpart.other_paths(found, ours) if one_way else bootpart.initramfs(found)
+    if kernels and not started:
+        what = ", ".join(path.name for _, path in kernels)
+        messages.append(f"no kernel on the boot partition is {what}: IMAGE_BOOT_FILES has to bring it")
+    return messages
 
 
 def pair(text: str) -> tuple:
@@ -134,14 +204,27 @@ def main(arguments=None) -> int:
         help="file that the first partition must hold, and what it must be",
     )  # fmt: skip
     parser.add_argument(
+        "--kernel", action="append", default=[], type=pair, metavar="NAME=FILE",
+        help="kernel that may be there, under this name or under any (*); no other one may",
+    )  # fmt: skip
+    parser.add_argument(
+        "--plain-kernel", action="append", default=[], type=pathlib.Path, metavar="FILE",
+        help="kernel that carries no initramfs",
+    )  # fmt: skip
+    parser.add_argument("--one-way", action="store_true", help="nothing may boot but our script")
+    parser.add_argument(
         "--verified", type=pathlib.Path, metavar="FILE", help="sealed root that a partition must hold"
     )
     options = parser.parse_args(arguments)
     try:
         if options.signature:
             sign(options.image, options.signature)
-        if options.boot_file:
-            check(options.image, dict(options.boot_file))
+        if options.boot_file or options.kernel:
+            wanted = dict(options.boot_file)
+            if messages := check(
+                options.image, wanted, options.kernel, options.plain_kernel, options.one_way
+            ):
+                raise ImageError("\n".join(messages))
         if options.verified:
             check_sealed(options.image, options.verified)
     except (ImageError, OSError, ValueError) as error:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What several tests of the layer use."""
 
+import pathlib
+import subprocess
+
 import bb
 import pytest
 
@@ -16,3 +19,17 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(bb, "fatal", fatal)
     return said
+
+
+@pytest.fixture(params=["dos", "gpt"])
+def image(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> pathlib.Path:
+    """An image with a boot partition at 4 MiB that holds one file."""
+    path = tmp_path / "x.wic"
+    with path.open("wb") as file:
+        file.truncate(24 << 20)
+    table = f"label: {request.param}\nstart=8192, size=16MiB\n"
+    subprocess.run(["sfdisk", "--quiet", path], input=table, text=True, check=True)
+    subprocess.run(["mformat", "-i", f"{path}@@4M", "-T", "32768"], check=True)
+    (tmp_path / "boot.scr").write_bytes(b"ours")
+    subprocess.run(["mcopy", "-i", f"{path}@@4M", tmp_path / "boot.scr", "::"], check=True)
+    return path

@@ -263,45 +263,11 @@ def test_missing_modules(initramfs: pathlib.Path, tmp_path_factory: pytest.TempP
 # --- The finished image.
 
 
-@pytest.fixture(params=["dos", "gpt"])
-def image(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> pathlib.Path:
-    """An image with a boot partition at 4 MiB that holds one file."""
-    path = tmp_path / "x.wic"
-    with path.open("wb") as file:
-        file.truncate(24 << 20)
-    table = f"label: {request.param}\nstart=8192, size=16MiB\n"
-    subprocess.run(["sfdisk", "--quiet", path], input=table, text=True, check=True)
-    subprocess.run(["mformat", "-i", f"{path}@@4M", "-T", "32768"], check=True)
-    (tmp_path / "boot.scr").write_bytes(b"ours")
-    subprocess.run(["mcopy", "-i", f"{path}@@4M", tmp_path / "boot.scr", "::"], check=True)
-    return path
-
-
-def test_boot_partition_is_looked_into(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    ours, other = tmp_path / "boot.scr", tmp_path / "other"
-    other.write_bytes(b"another")
-    assert wic.main([str(image), "--boot-file", f"boot.scr={ours}"]) == 0
-    assert wic.main([str(image), "--boot-file", f"boot.scr={other}"]) == 1
-    assert wic.main([str(image), "--boot-file", f"overlayroot.uInitrd={ours}"]) == 1
-
-
-def test_messages_of_the_look(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(
-        wic.ImageError, match=r"overlayroot.uInitrd is not on the boot partition (.|\n)*IMAGE_BOOT_FILES"
-    ):
-        wic.check(image, {"overlayroot.uInitrd": tmp_path / "boot.scr"})
-    (tmp_path / "other").write_bytes(b"another")
-    with pytest.raises(
-        wic.ImageError, match=r"boot.scr on the boot partition is not .*other: another recipe"
-    ):
-        wic.check(image, {"boot.scr": tmp_path / "other"})
-
-
 def test_no_partitions(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "x.wic"
     path.write_bytes(bytes(4096))
     with pytest.raises(wic.ImageError, match="has no partition table"):
-        wic.first_partition(path)
+        wic.partitions(path)
 
 
 # --- A sealed root.
@@ -394,24 +360,6 @@ def test_what_cannot_be_sealed() -> None:
         store(**(on | {"BBFILE_COLLECTIONS": "core overlayroot"}), IMAGE_FSTYPES="wic")
     )
     assert message.endswith("bitbake-layers add-layer ../meta-openembedded/meta-oe")
-
-
-def test_what_the_kernel_has_to_carry() -> None:
-    assert variables.not_bundled(store(IMAGE_BOOT_FILES="zImage", IMAGE_FSTYPES="wic")) == []
-    on = {
-        "OVERLAYROOT_BOOT": "bundle",
-        "INITRAMFS_IMAGE": "overlayroot-initramfs",
-        "KERNEL_IMAGETYPE": "zImage",
-    }
-    plain, bundled = "a.dtb zImage", "zImage-initramfs-board.bin;zImage a.dtb"
-    assert variables.not_bundled(store(**on, IMAGE_FSTYPES="wic.gz", IMAGE_BOOT_FILES=bundled)) == []
-    # Who makes no card does not use them.
-    assert variables.not_bundled(store(**on, IMAGE_FSTYPES="ext4", IMAGE_BOOT_FILES=plain)) == []
-    (message,) = variables.not_bundled(store(**on, IMAGE_FSTYPES="wic.gz", IMAGE_BOOT_FILES=plain))
-    assert 'IMAGE_BOOT_FILES:append = " zImage-initramfs-board.bin;zImage"' in message
-    for other in ("", "core-image-minimal-initramfs"):
-        (message,) = variables.not_bundled(store(**(on | {"INITRAMFS_IMAGE": other})))
-        assert f'INITRAMFS_IMAGE = "{other}" is not OVERLAYROOT_INITRAMFS' in message
 
 
 # --- The signature.

@@ -98,8 +98,8 @@ def test_an_image_feature_protects_any_image() -> None:
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"INITRAMFS_IMAGE": "mine"}, "nothing in the kernel would protect the root"),
-        ({"INITRAMFS_IMAGE": "overlayroot-initramfs"}, "zImage, which is the kernel without the initramfs"),
+        ({"INITRAMFS_IMAGE": "mine"}, 'INITRAMFS_IMAGE = "mine" is not OVERLAYROOT_INITRAMFS'),
+        ({"INITRAMFS_IMAGE": "overlayroot-initramfs"}, "has zImage, a kernel without the initramfs"),
     ],
 )
 def test_a_kernel_without_our_initramfs_is_no_bundle(variables: dict[str, str], reason: str) -> None:
@@ -219,7 +219,7 @@ def test_checks_are_wired_up() -> None:
     d = minimal()
     assert d.getVar("IMAGE_QA_COMMANDS").split() == ["overlayroot_check_rootfs", "overlayroot_check_kernel"]
     assert d.getVarFlag("do_image_qa", "depends").split() == ["virtual/kernel:do_deploy"]
-    assert "overlayroot_check_initramfs" in d.getVarFlag("do_image_wic", "prefuncs").split()
+    assert "overlayroot_check_deployed" in d.getVarFlag("do_image_wic", "prefuncs").split()
     assert "overlayroot_finish_wic" in d.getVar("IMAGE_CMD:wic")
     finish = d.getVar("overlayroot_finish_wic")
     assert f"--signature {d.getVar('OVERLAYROOT_DISK_SIGNATURE')}" in finish
@@ -244,13 +244,33 @@ def test_what_boots_is_built_and_checked_without_a_card_too(
     (check,) = d.getVarFlag("do_image_complete", "prefuncs").split()
     with pytest.raises(bb.BBHandledException):
         bb.build.exec_func(check, d)
-    assert "overlayroot-initramfs-nitrogen6x.cpio.gz.u-boot is missing" in errors.pop()
+    said = errors.pop()
+    assert f"{tmp_path}/zImage is missing, or no kernel" in said
+    assert "overlayroot-initramfs-nitrogen6x.cpio.gz.u-boot is missing" in said
     (tmp_path / "overlayroot-initramfs-nitrogen6x.cpio.gz.u-boot").write_bytes(b"x")
+    plain, carrier = (bytes(0x24) + b"\x18\x28\x6f\x01" + text for text in (b"", b"initramfs"))
+    (tmp_path / "zImage").write_bytes(plain)
     bb.build.exec_func(check, d)
     bundle = {"INITRAMFS_IMAGE_BUNDLE": "1", "INITRAMFS_IMAGE": "overlayroot-initramfs"}
-    assert not minimal(**bundle).getVarFlag("do_image_complete", "depends").split()
+    d = minimal(
+        **bundle,
+        OVERLAYROOT_IMAGE_FSTYPES="",
+        DEPLOY_DIR_IMAGE=str(tmp_path),
+        WORKDIR=str(tmp_path / "work"),
+    )
+    assert not d.getVarFlag("do_image_complete", "depends").split()
+    for name, data in (("zImage-initramfs-nitrogen6x.bin", b""), ("zImage-initramfs-nitrogen6x.bin", plain)):
+        with pytest.raises(bb.BBHandledException):
+            bb.build.exec_func(check, d)
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(bb.BBHandledException):
+        bb.build.exec_func(check, d)
+    assert "is the same as zImage, so it carries nothing" in errors.pop()
+    (tmp_path / "zImage-initramfs-nitrogen6x.bin").write_bytes(carrier)
+    bb.build.exec_func(check, d)
 
 
+CHECKS = ["boards.py", "checks.py", "content.py", "kconfig.py"]
 FRAGMENTS = [path.name for path in kconfig.fragments_folder().iterdir()]
 
 
@@ -259,8 +279,12 @@ FRAGMENTS = [path.name for path in kconfig.fragments_folder().iterdir()]
     [
         (IMAGES / "overlayroot-image-minimal.bb", "do_write_wks_template", ["layout.py"]),
         (IMAGES / "overlayroot-image-minimal.bb", "do_image_ext4", ["layout.py", "verity.py"]),
-        (IMAGES / "overlayroot-image-minimal.bb", "do_image_wic", ["layout.py", "wic.py"]),
-        (IMAGES / "overlayroot-image-minimal.bb", "do_image_qa", ["checks.py", "kconfig.py", *FRAGMENTS]),
+        (
+            IMAGES / "overlayroot-image-minimal.bb",
+            "do_image_wic",
+            ["bootpart.py", "content.py", "layout.py", "wic.py"],
+        ),
+        (IMAGES / "overlayroot-image-minimal.bb", "do_image_qa", [*CHECKS, *FRAGMENTS]),
         (RUST / "overlayroot-conf_1.0.bb", "do_install", ["settings.py"]),
         (bitbake.STUBS / "linux-yocto_6.18.bb", "do_overlayroot_configcheck", ["kconfig.py"]),
     ],
