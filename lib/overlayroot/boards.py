@@ -103,20 +103,19 @@ def not_started(d) -> list:
             f"{machine} does not run our boot script: its firmware starts what config.txt names, or a U-Boot "
             f"with a boot.scr of its own (RPI_USE_U_BOOT): {remedy}"
         ]
-    messages = []
     if "zImage" not in types:
         kind = " ".join(types) or "of no type"
-        messages.append(
+        return [
             f"our boot script starts zImage, and the kernel of {machine} is {kind}: "
             f'KERNEL_IMAGETYPE:{machine} = "zImage" in the configuration; or {remedy}'
-        )
+        ]
     if not is_known(d):
         doubts = f" ({'; '.join(_doubts(d))})" if _doubts(d) else ""
-        messages.append(
+        return [
             f"nobody knows whether {machine} runs boot.scr of its card before anything else{doubts}: "
             f'{remedy}; or, when you have seen it do so, OVERLAYROOT_BOARDS:append = " {machine}"'
-        )
-    return messages
+        ]
+    return []
 
 
 def wrong_boot_files(d) -> list:

@@ -123,5 +123,5 @@ def in_root(d) -> list:
 
 
 def messages(d) -> list:
-    """All that is wrong with how the board would boot, at the time of parsing."""
-    return boards.not_started(d) + boards.wrong_boot_files(d) + not_built(d) + wrong_boot_files(d)
+    """What is wrong with how the board would boot, by its configuration: first what comes first."""
+    return boards.not_started(d) or boards.wrong_boot_files(d) or not_built(d) + wrong_boot_files(d)

@@ -36,20 +36,23 @@ class Series:
         self.unavailable: dict[tuple[str, ...], str] = {}
 
     def files(self, board: str, *options: str) -> str:
-        """Names of kas files, as kas wants them."""
-        names = [f"kas/{board}.yml", *(f"kas/opt/{option}.yml" for option in options)]
+        """Names of kas files, as kas wants them; an option is a name in kas/opt, or a path."""
+        named = (option if option.endswith(".yml") else f"kas/opt/{option}.yml" for option in options)
+        names = [f"kas/{board}.yml", *named]
         if self.rust:
             names.append(f"kas/opt/{self.rust}.yml")
         return ":".join([*names, f"kas/opt/{self.name}.yml", "local.yml"])
 
-    def kas(self, *arguments: str, folder: str = "", timeout: float = 600) -> subprocess.CompletedProcess:
-        """Runs kas; its output is text, standard error included."""
+    def kas(
+        self, *arguments: str, folder: str = "", machine: str = "", timeout: float = 600
+    ) -> subprocess.CompletedProcess:
+        """Runs kas; its output is text, standard error included. `machine`: another than the kas file's."""
         work = WORK / (folder or self.name)
         work.mkdir(exist_ok=True)
         return subprocess.run(
             ["kas", *arguments],
             cwd=LAYER,
-            env=os.environ | {"KAS_WORK_DIR": str(work)},
+            env=os.environ | {"KAS_WORK_DIR": str(work)} | ({"KAS_MACHINE": machine} if machine else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,11 +71,17 @@ class Series:
         wanted: dict[str, list[str]],
         settings: Iterable[str] = (),
         options: tuple[str, ...] = (),
+        machine: str = "",
     ) -> dict:
-        """Variables of recipes (see expand.py) for a board; `settings` are lines of configuration."""
-        key = (board, options, json.dumps(wanted), *settings)
+        """Variables of recipes (see expand.py) for a board; `settings` are lines of configuration.
+
+        `machine` is one for which there is no kas file, with the layers of `board` and `options`.
+        """
+        key = (board, options, machine, json.dumps(wanted), *settings)
         if key not in self.expanded:
-            self.expanded[key] = self._answer(board, options, settings, "expand.py", json.dumps(wanted))
+            asked = json.dumps(wanted)
+            answer = self._answer(board, options, settings, "expand.py", asked, machine=machine)
+            self.expanded[key] = answer
         return self.expanded[key]
 
     def signatures(self, board: str, settings: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -82,14 +91,20 @@ class Series:
         return self._answer(board, (), settings, "signatures.py")
 
     def _answer(
-        self, board: str, options: tuple[str, ...], settings: Iterable[str], program: str, *arguments: str
+        self,
+        board: str,
+        options: tuple[str, ...],
+        settings: Iterable[str],
+        program: str,
+        *arguments: str,
+        machine: str = "",
     ) -> dict:
         """What a program of this folder prints in `kas shell`; `settings` come after the configuration."""
         extra = WORK / self.name / "settings.conf"
         extra.write_text("".join(line + "\n" for line in settings))
         path = LAYER / "tests/openembedded" / program
         command = shlex.join(["/usr/bin/python3", str(path), *arguments, str(extra)])
-        output = self.shell(self.files(board, *options), command)
+        output = self.shell(self.files(board, *options), command, machine=machine)
         (line,) = [line for line in output.splitlines() if line.startswith("answer ")]
         return json.loads(line.removeprefix("answer "))
 
