@@ -3,11 +3,14 @@
 
 import gzip
 import lzma
+import os
 import pathlib
 import struct
 import subprocess
 from collections.abc import Callable
 
+import bb.build
+import bitbake
 import pytest
 from overlayroot import bootpart, content, wic
 
@@ -258,3 +261,47 @@ def test_the_marked_partition_is_the_first(two: pathlib.Path, tmp_path: pathlib.
     mark(2)
     (message,) = by_script(two, tmp_path)
     assert message.startswith("another partition than the first is marked as the one to boot from")
+
+
+# --- As a build calls it.
+
+
+def test_the_build_looks_into_its_card(
+    card: pathlib.Path, tmp_path: pathlib.Path, put: Put, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The shell function of the class, with what BitBake makes of its options."""
+    recipe = bitbake.TOP / "recipes-core/images/overlayroot-image-minimal.bb"
+
+    def finish(**variables: str) -> None:
+        folders = {"DEPLOY_DIR_IMAGE": str(tmp_path), "WORKDIR": str(tmp_path / "work")}
+        # Nothing names the root by a signature, which a GPT has not.
+        settings = {
+            "DISTRO_FEATURES": "overlayroot",
+            "OVERLAYROOT_ROOT": "LABEL=rootfs",
+            "PATH": os.environ["PATH"],
+        }
+        d = bitbake.recipe(recipe, bitbake.configuration(**(settings | folders | variables)))
+        d.setVar("do_finish", f"overlayroot_finish_wic {card}")
+        d.setVar("bbfatal", 'echo "ERROR: $*"\nexit 1\n')
+        for function in ("do_finish", "bbfatal"):
+            d.setVarFlag(function, "func", "1")
+        bb.build.exec_func("do_finish", d)
+
+    ours = bitbake.recipe(recipe, bitbake.configuration(DISTRO_FEATURES="overlayroot"))
+    for entry in ours.getVar("OVERLAYROOT_BOOT_FILES").split():
+        source, name = entry.split(";")
+        (tmp_path / source).write_bytes(b"ours")
+        put(name, b"ours")
+    finish()
+    put("extlinux/extlinux.conf", b"default linux")
+    with pytest.raises(bb.process.ExecutionError):
+        finish()
+    said = capfd.readouterr().out
+    assert "ERROR: overlayroot: extlinux/extlinux.conf is on the boot partition, another way" in said
+    bundle = {"INITRAMFS_IMAGE_BUNDLE": "1", "INITRAMFS_IMAGE": "overlayroot-initramfs"}
+    bundle["IMAGE_BOOT_FILES"] = "zImage-initramfs-nitrogen6x.bin;zImage"
+    (tmp_path / "zImage-initramfs-nitrogen6x.bin").write_bytes(OTHER)
+    with pytest.raises(bb.process.ExecutionError):
+        finish(**bundle)
+    put("zImage", OTHER)
+    finish(**bundle)
