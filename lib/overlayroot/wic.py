@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Finishes an image that wic made: gives it its disk signature, and looks into its boot partition.
 
