@@ -28,7 +28,9 @@ def test_status(board: BoardStrategy, system: System) -> None:
 def test_what_is_kept_survives_the_plug(board: BoardStrategy, system: System) -> None:
     board.transition(Status.shell)
     system.run("echo kept > /etc/kept; echo lost > /etc/lost; echo changed > /etc/issue")
-    listed = {c["path"]: c["change"] for c in json.loads(system.run("overlayrootctl --json diff /etc"))["changes"]}
+    listed = {
+        c["path"]: c["change"] for c in json.loads(system.run("overlayrootctl --json diff /etc"))["changes"]
+    }
     assert listed["/etc/kept"] == listed["/etc/lost"] == "added"
     assert "/etc/fstab" not in listed
     done = json.loads(system.run("overlayrootctl --json commit /etc/kept /etc/issue"))
