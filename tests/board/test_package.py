@@ -114,7 +114,7 @@ def test_one_command_protects(plain: BoardStrategy, before: dict[str, str]) -> N
     assert now["./boot.scr.before-overlayroot"] == kept["./boot.scr"] != now["./boot.scr"]
     assert set(now) - set(kept) == {
         "./boot.scr.before-overlayroot",
-        "./overlayroot.cpio.gz",
+        "./overlayroot.uInitrd",
         "./overlayroot.env",
     }
     # A kernel package's hook finds nothing to change: the same modules make the same initramfs.

@@ -42,7 +42,7 @@ fi
 echo "no kernel; sorry"
 """
 )
-NEW_SCRIPT = b"ours: loads overlayroot.cpio.gz\n"
+NEW_SCRIPT = b"ours: loads overlayroot.uInitrd\n"
 
 
 def device_tree(model: bytes, nodes: dict | None = None) -> bytes:
@@ -231,7 +231,8 @@ class Fake:
         folder = self.root.with_name("unpacked")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        data = gzip.decompress((self.boot / "overlayroot.cpio.gz").read_bytes())
+        # Behind U-Boot's header.
+        data = gzip.decompress((self.boot / "overlayroot.uInitrd").read_bytes()[64:])
         subprocess.run(["cpio", "-idm", "--quiet"], cwd=folder, input=data, check=True)
         return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 

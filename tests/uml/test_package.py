@@ -6,8 +6,10 @@ packages on an emulated board.
 """
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -26,7 +28,7 @@ def test_install_and_uninstall(fake: Fake) -> None:
     after = fake.files()
     assert after.pop("boot.scr") == NEW_SCRIPT
     assert after.pop("boot.scr.before-overlayroot") == OLD_SCRIPT
-    assert after.pop("overlayroot.cpio.gz")
+    assert after.pop("overlayroot.uInitrd")
     assert after.pop("overlayroot.env").decode().splitlines()[1:] == [
         "ofs_root=PARTUUID=1234-02",
         "ofs_default_overlayfs=yes",
@@ -49,7 +51,7 @@ def test_install_and_uninstall(fake: Fake) -> None:
         "file_system": "ext4",
         "boot_folder": "/boot/firmware",
         "boot_script": "overlayroot",
-        "initramfs_bytes": (fake.boot / "overlayroot.cpio.gz").stat().st_size,
+        "initramfs_bytes": (fake.boot / "overlayroot.uInitrd").stat().st_size,
         "kernel": fake.release,
     }
     fake.run("uninstall")
@@ -431,6 +433,76 @@ def cut(fake: Fake, words: list[str], at: int) -> bool:
     return False
 
 
+def test_header_of_the_initramfs(fake: Fake) -> None:
+    """Byte for byte mkimage's, also made again; U-Boot's own list of it finds no fault."""
+    fake.run("install")
+    image = fake.boot / "overlayroot.uInitrd"
+    archive = write(fake.root.with_name("archive"), image.read_bytes()[64:])
+    same = fake.root.with_name("same")
+    kind = "-A arm -O linux -T ramdisk -C none -n overlayroot".split()
+    subprocess.run(
+        ["mkimage", *kind, "-d", archive, same],
+        env=os.environ | {"SOURCE_DATE_EPOCH": "0"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    assert image.read_bytes() == same.read_bytes()
+    assert "ARM Linux RAMDisk Image (uncompressed)" in uml.run("mkimage", "-l", image)
+    raw = fake.root.with_name("raw")
+    fake.run("initramfs", str(raw))
+    assert raw.read_bytes() == archive.read_bytes()
+
+
+OLDER_SCRIPT = b"ours, older: loads overlayroot.cpio.gz\n"
+
+
+def older(fake: Fake) -> None:
+    """As an older version has installed it: an initramfs without a header, and a script that loads it."""
+    fake.run("install")
+    image = fake.boot / "overlayroot.uInitrd"
+    write(fake.boot / "overlayroot.cpio.gz", image.read_bytes()[64:])
+    image.unlink()
+    write(fake.boot / "boot.scr", OLDER_SCRIPT)
+
+
+def test_older_installation(built_in: Fake) -> None:
+    """An update, cut at any step: the script that is there has its initramfs."""
+    fake = built_in
+    before = fake.files()
+    older(fake)
+    begin = fake.files()
+    assert json.loads(fake.run("status", "--json"))["boot_script"] == "overlayroot"
+    fake.run("update")
+    whole = fake.files()
+    assert whole.keys() - begin.keys() == {"overlayroot.uInitrd"}
+    assert begin.keys() - whole.keys() == {"overlayroot.cpio.gz"}
+    assert whole["boot.scr"] == NEW_SCRIPT
+    at = 1
+    restore(fake, begin)
+    while cut(fake, ["update"], at):
+        now = fake.files()
+        name = {OLDER_SCRIPT: "overlayroot.cpio.gz", NEW_SCRIPT: "overlayroot.uInitrd"}[now["boot.scr"]]
+        assert now[name] == (whole | begin)[name]
+        assert now["boot.scr.before-overlayroot"] == OLD_SCRIPT
+        if at % 5 == 0:
+            fake.run("update")
+            assert fake.files() == whole
+        restore(fake, begin)
+        at += 1
+    assert at > 8
+    assert fake.files() == whole
+    restore(fake, begin)
+    fake.run("uninstall")
+    assert fake.files() == before
+
+
+def restore(fake: Fake, files: dict[str, bytes]) -> None:
+    """The boot partition as it was."""
+    shutil.rmtree(fake.boot)
+    for name, content in files.items():
+        write(fake.boot / name, content)
+
+
 def test_cut_at_any_step(built_in: Fake) -> None:
     """At each moment either script boots, and ours never without the rest; the next run completes it."""
     fake = built_in
@@ -450,9 +522,7 @@ def test_cut_at_any_step(built_in: Fake) -> None:
                 # What a cut has left does not keep the next run from its goal.
                 fake.run(command, "--if-installed")
                 assert fake.files() == goal
-            shutil.rmtree(fake.boot)
-            for name, content in begin.items():
-                write(fake.boot / name, content)
+            restore(fake, begin)
             at += 1
         assert fake.files() == goal
     assert cuts > 20

@@ -11,7 +11,8 @@ installed() { [ -n "$boot" ] && { ours "$boot/boot.scr" || ours "$boot/6x_bootsc
 # kept: whether a boot script is that was there before; also when uninstalling was cut off.
 kept() { [ -n "$boot" ] && compgen -G "$boot/*$before" >/dev/null; }
 
-# put_scripts: the boot script under the names that are there, and what was there under another one.
+# put_scripts: the boot script under the names that are there, and what was there under another one. What an older
+# version of ours has loaded goes then.
 put_scripts() {
     local name
     for name in "${scripts[@]}"; do
@@ -19,6 +20,7 @@ put_scripts() {
         ours "$boot/$name" || put "$boot/$name" "$name$before"
         put "$share/boot.scr" "$name"
     done
+    take_away overlayroot.cpio.gz
 }
 
 advise() {
@@ -66,9 +68,10 @@ install_() {
     kernels
     for release in "${releases[@]}"; do kernel_config "$release"; done
     pack "${releases[@]}"
+    ramdisk "$work/overlayroot.cpio.gz"
     advise
     open_boot
-    put "$work/overlayroot.cpio.gz" overlayroot.cpio.gz
+    put "$work/overlayroot.uInitrd" overlayroot.uInitrd
     put "$work/overlayroot.env" overlayroot.env
     [ -n "$dry" ] || { mkdir -p "${mark%/*}" && : >"$mark"; }
     # What makes the difference comes last.
@@ -83,9 +86,10 @@ update() {
         [[ " ${releases[*]} " == *" $release "* ]] || releases+=("$release")
     done
     pack "${releases[@]}"
+    ramdisk "$work/overlayroot.cpio.gz"
     open_boot
-    put "$work/overlayroot.cpio.gz" overlayroot.cpio.gz
-    [ ! -e "$share/boot.scr" ] || put_scripts
+    put "$work/overlayroot.uInitrd" overlayroot.uInitrd
+    put_scripts
 }
 
 uninstall() {
@@ -101,7 +105,8 @@ uninstall() {
     open_boot
     for name in "${old[@]}"; do put "$boot/$name$before" "$name"; done
     take_away overlayroot.env
-    take_away overlayroot.cpio.gz
+    take_away overlayroot.uInitrd
+    take_away overlayroot.cpio.gz # of an older version
     # As long as they are there, a cut can be made up for.
     [ -n "$dry" ] || rm -f "$mark"
     for name in "${old[@]}"; do take_away "$name$before"; done

@@ -67,10 +67,32 @@ kernels() {
     note "zImage on the boot partition is none of /boot/vmlinuz-*: initramfs for ${releases[*]}"
 }
 
-# initramfs_there: the file on the boot partition.
-initramfs_there() { printf '%s\n' "$boot/overlayroot.cpio.gz"; }
+# crc FILE: its CRC-32 as a number: gzip writes it behind what it has packed (RFC 1952).
+crc() { gzip -1nc "$1" | tail -c 8 | od -An -N 4 -t u4 --endian=little | tr -d ' '; }
+
+# ramdisk ARCHIVE: $work/overlayroot.uInitrd, the archive behind U-Boot's header (include/image.h: big-endian; for Linux
+# on ARM, a RAM disk, as it is), which has its size and its checksum: one file, so that both change in one step.
+ramdisk() {
+    local header=$work/header numbers
+    numbers=(0 "$(stat -c %s "$1")" 0 0 "$(crc "$1")") # time, size, address, entry, checksum
+    header() { perl -e 'print pack("N7 C4 a32", 0x27051956, @ARGV, 5, 2, 3, 0, "overlayroot")' "$1" "${numbers[@]}" >"$header"; }
+    header 0
+    header "$(crc "$header")"
+    cat "$header" "$1" >"$work/overlayroot.uInitrd"
+}
+
+# initramfs_there: the file on the boot partition; an older version of this command wrote it without a header.
+initramfs_there() {
+    local name
+    for name in overlayroot.uInitrd overlayroot.cpio.gz; do
+        [ ! -e "$boot/$name" ] || { printf '%s\n' "$boot/$name"; return; }
+    done
+}
 
 # packed: the kernels that the initramfs on the boot partition has modules of.
 packed() {
-    { gzip -dc "$boot/overlayroot.cpio.gz" | cpio --list --quiet; } 2>/dev/null | sed -n 's,^lib/modules/\([^/]*\)$,\1,p' || true
+    local file skip=1
+    file=$(initramfs_there)
+    [[ $file != *.uInitrd ]] || skip=65
+    { tail -c "+$skip" "$file" | gzip -dc | cpio --list --quiet; } 2>/dev/null | sed -n 's,^lib/modules/\([^/]*\)$,\1,p' || true
 }

@@ -4,7 +4,8 @@
 
 # script_in FOLDER: whether U-Boot finds a boot script there.
 script_in() { [ -f "$1/boot.scr" ] || [ -f "$1/6x_bootscript" ]; }
-ours() { grep -qsF overlayroot.cpio.gz "$1"; }
+# ours FILE: whether a boot script is ours, of this version or an older one.
+ours() { grep -qsF -e overlayroot.uInitrd -e overlayroot.cpio.gz "$1"; }
 
 # first_partition: of the disk that the root is on: MAJOR:MINOR and name.
 first_partition() {

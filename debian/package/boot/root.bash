@@ -55,6 +55,7 @@ whole_root() {
         ;;
     btrfs)
         members=("$R"/sys/fs/btrfs/*/devices/"$root_name")
+        [ -e "${members[0]}" ] || unseen+=("whether the btrfs has more devices (/sys/fs/btrfs does not say)")
         members=("${members[0]%/*}"/*)
         [ ${#members[@]} -eq 1 ] || refuse "the root is a btrfs on ${#members[@]} devices, and the init mounts one" \
             "btrfs device remove DEVICE /, until one is left"
