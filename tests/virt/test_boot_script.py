@@ -389,3 +389,20 @@ def test_where_ram_begins(tmp_path: pathlib.Path, files: dict[str, bytes]) -> No
     found, console = boot(tmp_path, [case], "kernel_addr_r")
     assert found == {0: "0x42000000"}
     assert "Checking Image at 48100000" in console
+
+
+def test_words_of_overlayroot_boot(tmp_path: pathlib.Path, files: dict[str, bytes]) -> None:
+    """What it passes on of a command line arrives as it is: quotes, blanks, signs of shells, many words."""
+    words = 'dyndbg="file x +p; module  y" "a b=c d" rootflags=subvol=/@ a;b $c &d |e <f> #g *h [i] k=~ `l`'
+    many = " ".join(f"w{number}" for number in range(90))
+    lines, _ = boot(
+        tmp_path,
+        [
+            {"environment": {}, "overlayroot.env": f"ofs_bootargs={text}\n", "files": files}
+            for text in (words, many)
+        ],
+    )
+    for number, text in enumerate((words, many)):
+        before, found, after = lines[number].partition(f" {text} ")
+        assert found, lines[number]
+        assert "overlayfs=yes" in before and "overlayfs=yes" in after
