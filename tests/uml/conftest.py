@@ -85,7 +85,7 @@ def assert_degraded(boot: uml.Boot, device: str = "/dev/ubda") -> None:
 
 def assert_gave_up(boot: uml.Boot, reason: str) -> None:
     """No system was started: a reason, and a restart."""
-    assert boot.verdict.startswith("error: no root could be mounted: ")
+    assert boot.verdict.startswith(("error: no root could be mounted: ", "error: no init could be started: "))
     assert reason in boot.verdict
     assert boot.verdict.endswith("rebooting in 1 s")
     assert boot.sections == {}

@@ -21,6 +21,8 @@ SHARES = 16
 KINDS = ("mkdir", "mount", "umount", "finit_module", "ioctl", "chown", "chmod", "chdir", "chroot", "fcntl")
 KINDS += ("socket", "bind", "sysinfo", "uname", "dup", "pread")
 
+GAVE_UP = ("error: no root could be mounted: ", "error: no init could be started: ")
+
 
 @pytest.fixture(scope="session")
 def calls(cache, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
@@ -48,7 +50,7 @@ def check_promises(rig: Rig, boot: uml.Boot, call: str) -> None:
     assert "Kernel panic" not in boot.console, call
     if "end" not in boot.sections:
         assert "reboot: Restarting system" in boot.console, call
-        reasons = [line for line in boot.lines if line.startswith("error: no root could be mounted: ")]
+        reasons = [line for line in boot.lines if line.startswith(GAVE_UP)]
         # No memory to say anything, or the kernel's log has moved to a root that could not be entered.
         assert reasons or call.startswith(("mmap", "chdir", "mount /", "chroot", "open /", "execve")), call
         return

@@ -210,7 +210,7 @@ def directory_as_init(folder: pathlib.Path) -> None:
             marks=failure(
                 "system",
                 "the loader or the interpreter of init is not there",
-                "no root could be mounted: no init could be started: ENOENT",
+                "no init could be started: ENOENT",
                 "restart",
                 "write the image again: the file is there, what it needs is not",
             ),
@@ -221,7 +221,7 @@ def directory_as_init(folder: pathlib.Path) -> None:
             marks=failure(
                 "system",
                 "init is no program, or one for another processor, and there is no other",
-                "no root could be mounted: no init could be started: ENOEXEC",
+                "no init could be started: ENOEXEC",
                 "restart",
                 "write the image again",
             ),

@@ -58,7 +58,7 @@ def test_fstab(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=/dev/ubda", script="cat /mnt/root-RO/etc/fstab")
     copy = boot.sections["fstab"]
     assert copy.startswith("# overlayroot: this copy of /etc/fstab lives in RAM.")
-    assert "/dev/ubda /mnt/root-RO ext4 ro,noauto 0 0" in copy
+    assert "/dev/ubda /mnt/root-RO ext4 ro,noauto,nosuid,nodev 0 0" in copy
     active = [line.split()[1] for line in copy.splitlines() if line and line[0] != "#"]
     assert active == ["/mnt/root-RO", "/tmp"]
     assert boot.script.startswith("# the original\nLABEL=ROOT / ext4")
@@ -361,3 +361,23 @@ def test_nothing_outlives_the_hand_over(rig: Rig) -> None:
     assert "kmsg" not in boot.script
     assert "socket:" not in boot.script
     assert "overlayroot" not in boot.script
+
+
+def test_set_user_id_and_devices(rig: Rig) -> None:
+    """On / they work; by way of the real root's own mount they do not."""
+
+    def change(folder: pathlib.Path) -> None:
+        (folder / "bin/su-id").write_bytes((folder / "bin/busybox").read_bytes())
+        (folder / "bin/su-id").chmod(0o4755)
+        (folder / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nuser:x:9:9::/:/bin/sh\n")
+
+    disk = rig.root(change=change, size=32)
+    script = """grep root-RO /proc/mounts
+    for top in '' /mnt/root-RO; do
+        busybox su user -c "$top/bin/su-id id -u" 2>&1
+    done
+    mknod /null c 1 3 && echo x >/null && echo device"""
+    boot = rig.boot_unchanged("root=/dev/ubda", disk, script=script)
+    mount, *said = boot.script.splitlines()
+    assert {"ro", "nosuid", "nodev"} <= set(mount.split()[3].split(","))
+    assert said[-3:] == ["0", "9", "device"]

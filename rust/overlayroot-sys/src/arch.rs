@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-//! Three system calls by hand. rustix keeps execve in a module for libc authors that it renames at will, reads the
-//! clock through the vDSO, whose parser is larger than this file's machine code by far, and has three ways to
-//! stat on 32 bit, two kilobytes of them.
+//! System calls by hand. rustix keeps execve in a module for libc authors that it renames at will, reads the
+//! clock through the vDSO, whose parser is larger than this file's machine code by far, has three ways to
+//! stat on 32 bit, two kilobytes of them, and polls there with a call that not every kernel has.
 
 use core::ffi::{c_char, CStr};
 
@@ -25,9 +25,9 @@ pub unsafe fn execve(
     unsafe { syscall(NUMBER, [path as usize, argv as usize, envp as usize, 0]) }
 }
 
-/// The monotonic clock, microseconds.
-pub fn monotonic_clock() -> u64 {
-    // On ARM this is the call with 32-bit seconds, which every kernel has; uptime fits.
+/// The monotonic clock, microseconds; `None`: the kernel has none that is known here.
+pub fn monotonic_clock() -> Option<u64> {
+    // On ARM the call with 32-bit seconds, which kernels before 5.1 have; uptime fits.
     const NUMBER: usize = if cfg!(target_arch = "arm") {
         263
     } else if cfg!(target_arch = "aarch64") {
@@ -38,9 +38,57 @@ pub fn monotonic_clock() -> u64 {
     const CLOCK_MONOTONIC: usize = 1;
     let mut time = [0usize; 2];
     // SAFETY: seconds and nanoseconds are two words each as wide as a register.
-    unsafe { syscall(NUMBER, [CLOCK_MONOTONIC, time.as_mut_ptr() as usize, 0, 0]) };
-    let [seconds, nanoseconds] = time;
-    seconds as u64 * 1_000_000 + u64::from(nanoseconds as u32 / 1000)
+    if unsafe { syscall(NUMBER, [CLOCK_MONOTONIC, time.as_mut_ptr() as usize, 0, 0]) } == 0 {
+        let [seconds, nanoseconds] = time;
+        return Some(seconds as u64 * 1_000_000 + u64::from(nanoseconds as u32 / 1000));
+    }
+    // `clock_gettime64`: kernels without CONFIG_COMPAT_32BIT_TIME have only that.
+    #[cfg(target_arch = "arm")]
+    {
+        let mut time = [0u64; 2];
+        // SAFETY: seconds and nanoseconds are 64 bits each.
+        if unsafe { syscall(403, [CLOCK_MONOTONIC, time.as_mut_ptr() as usize, 0, 0]) } == 0 {
+            let [seconds, nanoseconds] = time;
+            return Some(seconds * 1_000_000 + u64::from(nanoseconds as u32 / 1000));
+        }
+    }
+    None
+}
+
+/// The error number of an interrupted call.
+pub const EINTR: i32 = 4;
+
+/// Waits until a descriptor can be read, at most some milliseconds, and says whether it can; without one, sleeps.
+/// `poll(2)` takes milliseconds, which every kernel understands, unlike `ppoll(2)` on 32 bit; new architectures have
+/// only the latter.
+pub fn poll(descriptor: Option<i32>, milliseconds: u64) -> Result<bool, i32> {
+    const POLLIN: u32 = 1;
+    // `struct pollfd`: the descriptor, then 16 bits each of what is waited for and what came.
+    let wanted = if cfg!(target_endian = "little") {
+        POLLIN
+    } else {
+        POLLIN << 16
+    };
+    let mut entry = [descriptor.unwrap_or(-1) as u32, wanted];
+    let (entries, count) = (
+        entry.as_mut_ptr() as usize,
+        usize::from(descriptor.is_some()),
+    );
+    #[cfg(target_arch = "aarch64")]
+    let (number, timeout) = (73, [milliseconds / 1000, milliseconds % 1000 * 1_000_000]);
+    #[cfg(target_arch = "aarch64")]
+    let timeout = timeout.as_ptr() as usize;
+    #[cfg(not(target_arch = "aarch64"))]
+    let (number, timeout) = (
+        if cfg!(target_arch = "arm") { 168 } else { 7 },
+        milliseconds.min(i32::MAX as u64) as usize,
+    );
+    // SAFETY: as many entries as is said, and a time that lives on.
+    match unsafe { syscall(number, [entries, count, timeout, 0]) } {
+        0 => Ok(false),
+        error if error < 0 => Err(-error as i32),
+        _ => Ok(true),
+    }
 }
 
 /// What the kernel says of a file.
@@ -157,9 +205,9 @@ mod tests {
     fn clock_runs_forward() {
         // Beside another clock: nobody knows how long a busy machine sleeps.
         let outside = std::time::Instant::now();
-        let first = monotonic_clock();
+        let first = monotonic_clock().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(3));
-        let passed = monotonic_clock() - first;
+        let passed = monotonic_clock().unwrap() - first;
         let outside = outside.elapsed().as_micros() as u64;
         assert!(
             (3_000..=outside + 1).contains(&passed),

@@ -32,6 +32,8 @@ pub struct Done {
     pub root: Option<RootMount>,
     /// The verified device, while there is one.
     pub verity: Option<VerityReport>,
+    /// Whether the RAM layer holds attributes.
+    pub xattr: bool,
     /// How the layers were stacked.
     pub overlay: Option<OverlayReport>,
     /// Programs to start, the preferred one first; paths in the new root.
@@ -147,6 +149,9 @@ fn explain(step: &Step, error: Errno) -> String {
             Errno::EINVAL | Errno::EUCLEAN | Errno::EBADMSG | Errno::ENOENT,
         ) => remedy,
         (Step::MountTmpfs { .. }, Errno::ENODEV) => "enable CONFIG_TMPFS in the kernel",
+        (Step::FindInit { .. }, Errno::ENOENT) => {
+            "no candidate is an executable file: check init=, and that /usr is on the root"
+        }
         (Step::FindInit { .. }, _) => "no candidate is an executable file: check init=",
         _ => return error.to_string(),
     };
@@ -237,9 +242,26 @@ impl Execution<'_> {
                 let upper = format!("{ram}/upper");
                 self.sys.make_dir(&upper, attributes.mode)?;
                 self.sys.set_attributes(&upper, &attributes)?;
-                self.sys.make_dir(&format!("{ram}/work"), 0o700)
+                let work = format!("{ram}/work");
+                self.sys.make_dir(&work, 0o700)?;
+                // As overlayfs tries it (`ovl_make_workdir()` in fs/overlayfs/super.c): it means nothing.
+                let kept = self.sys.set_xattr(&work, "trusted.overlay.opaque", b"0");
+                if let Err(error) = kept {
+                    self.warn(format!(
+                        "the RAM layer cannot hold that a file was deleted ({error}): enable CONFIG_TMPFS_XATTR in the kernel"
+                    ));
+                }
+                self.done.xattr = kept.is_ok();
+                Ok(())
             }
             Step::MountOverlay { target, lower, ram } => self.mount_overlay(target, lower, ram),
+            Step::Restrict { target } => self.sys.mount(&Mount {
+                source: "none",
+                target,
+                fstype: "none",
+                flags: flag::REMOUNT | flag::BIND | flag::RDONLY | flag::NOSUID | flag::NODEV,
+                data: "",
+            }),
             Step::FindInit { root, candidates } => self.find_init(root, candidates),
             Step::WriteFstab { root, lower } => self.write_fstab(root, lower),
             Step::Move { from, root } => {
@@ -327,16 +349,16 @@ impl Execution<'_> {
             return all;
         }
         // An option may be one that this file system does not take, but it does not say which.
-        let (doubtful, kept): (Vec<_>, Vec<_>) = way
-            .options
-            .split(',')
-            .filter(|word| !word.is_empty())
-            .partition(|word| options::may_be_dropped(word));
-        if doubtful.is_empty() {
+        let words = || way.options.split(',').filter(|word| !word.is_empty());
+        if !words().any(options::may_be_dropped) {
             return all;
         }
-        let mut kept = self.mount_with(target, way, kept.join(","))?;
-        for word in doubtful {
+        let mut kept = String::new();
+        for word in words().filter(|word| !options::may_be_dropped(word)) {
+            kept = options::join(&kept, word);
+        }
+        kept = self.mount_with(target, way, kept)?;
+        for word in words().filter(|word| options::may_be_dropped(word)) {
             if let Err(error) = self.sys.unmount(target) {
                 self.warn(format!("cannot unmount {target}, continuing: {error}"));
                 break;
@@ -480,7 +502,7 @@ impl Execution<'_> {
             device,
             mount_point: lower,
             fstype,
-            options: "ro,noauto",
+            options: "ro,noauto,nosuid,nodev",
         };
         let copy = fstab::rewrite(&original, &entry);
         self.sys.write(&path, &copy, 0o644)

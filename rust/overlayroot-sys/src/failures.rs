@@ -27,12 +27,14 @@ const ERRORS: [Errno; 10] = [
     Errno::EPERM,
 ];
 /// Calls without which each mode can be reached: alone, they cost no rung.
-const SURVIVED: [&str; 10] = [
+const SURVIVED: [&str; 12] = [
     "mount tmpfs tmpfs /run",
     "set read-only /dev/mmcblk0p2 false",
     "/etc/fstab",
     "report.json",
     "move /",
+    "set trusted.overlay.opaque",
+    "mount none none /mnt/root-RO",
     "load /m/",
     "mount proc",
     "mount sysfs",

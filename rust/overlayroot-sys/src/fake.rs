@@ -59,6 +59,8 @@ pub struct Fake {
     pub disks: Vec<Disk>,
     /// File systems that the kernel has.
     pub filesystems: Vec<String>,
+    /// The kernel's tmpfs has no attributes.
+    pub no_xattr: bool,
     /// 3.10's overlayfs takes no workdir.
     pub workdir_unknown: bool,
     /// Root hash that fits the card's root partition; empty: the kernel has no dm-verity.
@@ -88,6 +90,7 @@ impl Default for Fake {
             ]
             .map(ToOwned::to_owned)
             .to_vec(),
+            no_xattr: false,
             workdir_unknown: false,
             root_hash: String::new(),
             mapped: None,
@@ -375,6 +378,14 @@ impl System for Fake {
         self.call(format!("set attributes {path}"))
     }
 
+    fn set_xattr(&mut self, path: &str, name: &str, _value: &[u8]) -> Result<()> {
+        self.call(format!("set {name} of {path}"))?;
+        if self.no_xattr {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
     fn make_node(&mut self, path: &str, block: bool, major: u32, minor: u32) -> Result<()> {
         self.call(format!("make node {path}"))?;
         self.create(
@@ -394,6 +405,12 @@ impl System for Fake {
             "mount {} {} {} {access} {}",
             mount.fstype, mount.source, mount.target, mount.data
         ))?;
+        if mount.flags & flag::REMOUNT != 0 {
+            assert_eq!(mount.flags & flag::BIND, flag::BIND);
+            let target = mount.target;
+            let there = self.mounts.iter().any(|m| m.target == target);
+            return there.then_some(()).ok_or(Errno::EINVAL);
+        }
         if !self.filesystems.iter().any(|f| f == mount.fstype) {
             return Err(Errno::ENODEV);
         }

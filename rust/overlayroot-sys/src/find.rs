@@ -19,10 +19,7 @@ use overlayroot::text::{number, replaced, trim_end, Number};
 use crate::kmsg::note;
 use crate::observe::read_text;
 use crate::resolve::{resolve, Missing};
-use crate::system::{Kind, Result, System};
-
-/// Between two looks when the kernel sends no uevents, milliseconds.
-pub const LOOK_AGAIN: u64 = 200;
+use crate::system::{Kind, Result, System, LOOK_AGAIN};
 
 /// The device nodes that `root=` names, the preferred one first; or why there is none, with the remedy.
 pub fn find_root(

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use log::{Level, Log, Metadata, Record};
 use rustix::fs::OFlags;
 
-use crate::linux::open;
+use crate::path::open;
 
 /// Bytes of a line that the kernel takes with what is put around it: a longer one it refuses as a whole
 /// (`devkmsg_write()` in `kernel/printk/printk.c`: more than 976 bytes, 1024 since Linux 6.5).

@@ -26,6 +26,8 @@ pub mod linux;
 #[cfg(test)]
 mod mounting;
 pub mod observe;
+#[allow(unsafe_code)] // text that ends with a NUL byte
+pub mod path;
 pub mod resolve;
 pub mod run;
 pub mod system;

@@ -4,28 +4,27 @@
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ffi::{c_char, c_int, c_void, CStr};
+use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
-use core::ops::Deref;
 
 use overlayroot::device::decode_number;
-use overlayroot::dm::{Command, HEADER};
+use overlayroot::dm::{Command, CONTROL, HEADER};
 use overlayroot::errno::Errno;
 use overlayroot::text::lossy;
 use overlayroot::uevent;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    chmodat, chownat, makedev, mkdirat, mknodat, openat, readlinkat_raw, unlinkat, AtFlags,
-    FileType, Gid, Mode, OFlags, RawDir, Uid, CWD,
+    chmodat, chownat, lsetxattr, makedev, mkdirat, mknodat, openat, readlinkat_raw, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, RawDir, Uid, XattrFlags, CWD,
 };
 use rustix::mount::{mount, mount_move, unmount, MountFlags, UnmountFlags};
 use rustix::net::{netlink, recv, AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::{io, ioctl};
 
-use crate::arch::{stat, HERE};
+use crate::arch::{poll, stat, EINTR, HERE};
 use crate::kmsg;
+use crate::path::{c, create, errno, open};
 use crate::system::{Kind, Mount, Result, Stat, System};
-use crate::verity::CONTROL;
 
 /// `_IO(0x12, 93)` and `_IO(0x12, 94)` of `linux/fs.h`; both take a pointer to int.
 const BLKROSET: ioctl::Opcode = 0x125d;
@@ -41,45 +40,8 @@ pub struct Linux {
     argv: *const *const c_char,
     envp: *const *const c_char,
     uevents: Option<OwnedFd>,
-}
-
-fn errno(error: io::Errno) -> Errno {
-    Errno(error.raw_os_error())
-}
-
-/// Text as the kernel takes it: ended by a NUL byte, with none inside. Made once, here, as every
-/// conversion that rustix does by itself is code of its own in the init.
-struct CText(Vec<u8>);
-
-#[inline(never)]
-fn c(text: &str) -> Result<CText> {
-    if text.as_bytes().contains(&0) {
-        return Err(Errno::EINVAL);
-    }
-    let mut bytes = Vec::with_capacity(text.len() + 1);
-    bytes.extend_from_slice(text.as_bytes());
-    bytes.push(0);
-    Ok(CText(bytes))
-}
-
-impl Deref for CText {
-    type Target = CStr;
-
-    fn deref(&self) -> &CStr {
-        // SAFETY: `c` has made it: one NUL byte, the last one.
-        unsafe { CStr::from_bytes_with_nul_unchecked(&self.0) }
-    }
-}
-
-/// Opens a file that is there.
-#[inline(never)]
-pub(crate) fn open(path: &str, flags: OFlags) -> Result<OwnedFd> {
-    create(path, flags, 0)
-}
-
-fn create(path: &str, flags: OFlags, mode: u32) -> Result<OwnedFd> {
-    let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
-    openat(CWD, &*c(path)?, flags, mode).map_err(errno)
+    /// Microseconds of all waits: the clock where the kernel has none.
+    waited: u64,
 }
 
 impl Linux {
@@ -93,6 +55,7 @@ impl Linux {
             argv,
             envp,
             uevents: None,
+            waited: 0,
         }
     }
 
@@ -105,13 +68,14 @@ impl Linux {
             argv: none,
             envp: none,
             uevents: None,
+            waited: 0,
         }
     }
 }
 
 impl System for Linux {
     fn now(&mut self) -> u64 {
-        crate::arch::monotonic_clock()
+        crate::arch::monotonic_clock().unwrap_or(self.waited)
     }
 
     fn kernel_release(&mut self) -> String {
@@ -195,6 +159,11 @@ impl System for Linux {
             AtFlags::empty(),
         )
         .map_err(errno)
+    }
+
+    fn set_xattr(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()> {
+        let flags = XattrFlags::empty();
+        lsetxattr(&*c(path)?, &*c(name)?, value, flags).map_err(errno)
     }
 
     fn make_node(&mut self, path: &str, block: bool, major: u32, minor: u32) -> Result<()> {
@@ -309,25 +278,17 @@ impl System for Linux {
     }
 
     fn wait(&mut self, milliseconds: u64) -> Result<bool> {
-        use rustix::event::{poll, PollFd, PollFlags, Timespec};
         let deadline = self.now() + milliseconds * 1000;
         let mut datagram = [0u8; 4096];
         loop {
             let left = deadline.saturating_sub(self.now());
-            let timeout = Timespec {
-                tv_sec: (left / 1_000_000) as _,
-                tv_nsec: (left % 1_000_000 * 1000) as _,
+            let socket = self.uevents.as_ref();
+            let ready = poll(socket.map(AsRawFd::as_raw_fd), left.div_ceil(1000));
+            // What is always ready, or is interrupted, takes its time, too.
+            self.waited += if ready == Ok(false) { left } else { 1000 };
+            let (Some(socket), Ok(true) | Err(EINTR)) = (&self.uevents, ready) else {
+                return ready.map_err(Errno);
             };
-            let Some(socket) = &self.uevents else {
-                // Nothing to listen to: sleep it out.
-                let _ = poll(&mut [], Some(&timeout)); // a signal only shortens the sleep
-                return Ok(false);
-            };
-            match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) => return Ok(false),
-                Ok(_) | Err(io::Errno::INTR) => {}
-                Err(error) => return Err(errno(error)),
-            }
             // Everything that has come counts as one event.
             let mut block = false;
             loop {
@@ -364,10 +325,10 @@ impl System for Linux {
     fn open_log(&mut self) -> Result<()> {
         // Ten lines in five seconds is all that the kernel takes of a program, unless told otherwise.
         // A command line that sets printk.devkmsg= locks this: then lines may be missing from the log.
-        let _ = self.write("/proc/sys/kernel/printk_devkmsg", b"on", 0);
+        let _ = self.write("/proc/sys/kernel/printk_devkmsg", b"on\n", 0);
         let console_level = self.read("/proc/sys/kernel/printk", 64).unwrap_or_default();
         // The first number: messages below it are shown; notices are 5.
-        let quiet = matches!(console_level.first(), Some(b'0'..=b'5'));
+        let quiet = matches!(*console_level, [b'0'..=b'5', b'\t', ..]);
         kmsg::LOG.start(quiet);
         // May have been set already; then it is ours.
         let _ = log::set_logger(&kmsg::LOG);

@@ -122,7 +122,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
                 observed(&mut observation, &settings, &mut report);
                 mode = Mode::wanted(&settings);
             }
-            _ => break reason,
+            _ => break format!("no root could be mounted: {reason}"),
         }
     };
     give_up(sys, &settings, &reason);
@@ -244,6 +244,7 @@ fn attempt(
     report.upper = plan.limits.map(|limits| UpperReport {
         size_bytes: limits.bytes,
         inodes: limits.inodes,
+        xattr: done.xattr,
     });
     if let (Some(root), Some(way)) = (&mut report.root, &done.root) {
         root.fstype = Some(way.fstype.clone());
@@ -274,19 +275,13 @@ fn finish(
 /// The last rung: a message that stays long enough to be read, then a restart.
 fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
     if ALLOW_SHELL && settings.fail == FailPolicy::Shell {
-        note(
-            Level::Error,
-            &format!("no root could be mounted: {reason}; starting a shell"),
-        );
+        note(Level::Error, &format!("{reason}; starting a shell"));
         if let Err(error) = sys.exec("/bin/sh") {
             note(Level::Error, &format!("cannot start /bin/sh: {error}"));
         }
     }
     let delay = Number(u64::from(settings.reboot_delay));
-    note(
-        Level::Error,
-        &format!("no root could be mounted: {reason}; rebooting in {delay} s"),
-    );
+    note(Level::Error, &format!("{reason}; rebooting in {delay} s"));
     let deadline = sys.now() + delay.0 * 1_000_000;
     loop {
         let left = deadline.saturating_sub(sys.now()) / 1000;

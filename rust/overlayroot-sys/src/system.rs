@@ -10,6 +10,9 @@ use overlayroot::errno::Errno;
 /// Result of a system call.
 pub type Result<T> = core::result::Result<T, Errno>;
 
+/// Between two looks at what the kernel does not tell of, milliseconds.
+pub const LOOK_AGAIN: u64 = 200;
+
 /// Type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -57,7 +60,7 @@ pub struct Mount<'a> {
 
 /// The kernel, as the init sees it. Paths are absolute; every method is one fallible operation.
 pub trait System {
-    /// Monotonic clock, microseconds.
+    /// Monotonic clock, microseconds; without a clock, the time that was waited.
     fn now(&mut self) -> u64;
     /// Release of the kernel, as `uname -r`.
     fn kernel_release(&mut self) -> String;
@@ -76,6 +79,8 @@ pub trait System {
     fn make_dir(&mut self, path: &str, mode: u32) -> Result<()>;
     /// Gives a directory owner and permission bits.
     fn set_attributes(&mut self, path: &str, stat: &Stat) -> Result<()>;
+    /// Sets an extended attribute of the entry itself.
+    fn set_xattr(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()>;
     /// Makes a block (`true`) or character device node.
     fn make_node(&mut self, path: &str, block: bool, major: u32, minor: u32) -> Result<()>;
 

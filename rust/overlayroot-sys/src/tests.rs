@@ -61,7 +61,7 @@ fn protected_boot() {
         ]
     );
     let fstab = fake.text("/newroot/etc/fstab").unwrap();
-    assert!(fstab.contains("/dev/mmcblk0p2 /mnt/root-RO ext4 ro,noauto 0 0\n"));
+    assert!(fstab.contains("/dev/mmcblk0p2 /mnt/root-RO ext4 ro,noauto,nosuid,nodev 0 0\n"));
     assert!(fstab.contains("\n# /dev/sda1 none swap sw 0 0\n"));
     let json = fake.text("/newroot/mnt/root-RW/report.json").unwrap();
     assert!(json.contains(r#""reached":"ram""#) && json.contains(r#""init":"/sbin/init""#));
@@ -73,6 +73,17 @@ fn protected_boot() {
     // The device is locked before it is mounted.
     let at = |text: &str| fake.calls.iter().position(|c| c.starts_with(text)).unwrap();
     assert!(at("set read-only /dev/mmcblk0p2 true") < at("mount ext4"));
+}
+
+/// On such a kernel files of the root cannot be deleted, or come back.
+#[test]
+fn ram_layer_without_attributes_is_reported() {
+    let mut fake = Fake::board("root=LABEL=ROOT");
+    fake.no_xattr = true;
+    let report = boot(&mut fake);
+    assert_eq!(report.reached, "ram");
+    assert!(report.warnings[0].contains("EOPNOTSUPP): enable CONFIG_TMPFS_XATTR"));
+    assert!(!report.upper.unwrap().xattr);
 }
 
 #[test]
@@ -421,7 +432,9 @@ fn verified_root() {
         ("/dev/mapper/overlayroot", true)
     );
     let fstab = fake.text("/newroot/etc/fstab").unwrap();
-    assert!(fstab.contains("/dev/mapper/overlayroot /mnt/root-RO ext4 ro,noauto 0 0\n"));
+    assert!(
+        fstab.contains("/dev/mapper/overlayroot /mnt/root-RO ext4 ro,noauto,nosuid,nodev 0 0\n")
+    );
 }
 
 /// Nothing is ever mounted past dm-verity once it was asked for.

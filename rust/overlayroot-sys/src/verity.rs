@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT
 //! The device whose blocks the kernel verifies as they are read, through device-mapper.
 
-use overlayroot::dm::{self, Command};
+use overlayroot::dm::{self, Command, CONTROL};
 use overlayroot::errno::Errno;
 use overlayroot::verity::{DEVICE, NAME};
 
 use crate::bring_up::make_dir;
-use crate::find::LOOK_AGAIN;
-use crate::system::{Kind, Result, System};
+use crate::system::{Kind, Result, System, LOOK_AGAIN};
 
-/// Where device-mapper takes requests; its number is `MAPPER_CTRL_MINOR` of `linux/miscdevice.h`.
-pub const CONTROL: &str = "/dev/mapper/control";
+/// `MAPPER_CTRL_MINOR` of `linux/miscdevice.h`.
 const CONTROL_NUMBER: (u32, u32) = (10, 236);
 /// How long a digest may take to become usable, microseconds.
 const PATIENCE: u64 = 5_000_000;

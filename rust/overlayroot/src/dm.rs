@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use crate::device::decode_number;
 use crate::superblock::le32;
 
+/// Where device-mapper takes requests.
+pub const CONTROL: &str = "/dev/mapper/control";
 /// Size of `struct dm_ioctl`.
 pub const HEADER: usize = 312;
 /// Size of `struct dm_target_spec`.

@@ -26,7 +26,7 @@ pub struct LowerEntry<'a> {
 }
 
 /// The copy: a header, an entry for the real root, then the original line by line, where entries for `/`
-/// and for swap are commented out. Bytes that are not text pass through unchanged. Rewriting a copy gives
+/// and for swap, except in RAM, are commented out. Bytes that are not text pass through unchanged. Rewriting a copy gives
 /// the same copy.
 pub fn rewrite(original: &[u8], entry: &LowerEntry<'_>) -> Vec<u8> {
     let mut copy = header(entry).into_bytes();
@@ -65,7 +65,7 @@ fn header(entry: &LowerEntry<'_>) -> String {
         entry.mount_point, "/etc/fstab. To edit it:\n#   mount -o remount,rw ",
         entry.mount_point, "\n#   mount -o remount,ro ",
         entry.mount_point,
-        "\n# Entries for / and swap are commented out: / is RAM over the real root, which is this one:\n",
+        "\n# Entries for / and swap on a disk are commented out: / is RAM over the real root, which is this one:\n",
     ] {
         text.push_str(part);
     }
@@ -139,6 +139,7 @@ fn is_kept_out(line: &[u8]) -> bool {
     }
     mount_point.is_some_and(|path| is_root(&unescape(path)))
         || fstype.is_some_and(|name| unescape(name) == b"swap")
+            && device.map_or(true, |name| !name.starts_with(b"/dev/zram"))
 }
 
 /// `//`, `/.` and `/x/..` are the root too.
@@ -212,6 +213,7 @@ mod tests {
             "\0a / ext4",
             "a / ",
             "a \x0b/ ext4",
+            "/dev/zram0 none swap defaults",
         ] {
             let kept = rest(line.as_bytes());
             assert_eq!(kept == format!("{line}\n"), line != "a / ", "{line:?}");

@@ -1,198 +1,129 @@
 // SPDX-License-Identifier: MIT
-//! JSON for the report: what serde hands over becomes text. serde_json can do more than the init can afford: this
-//! knows structures, lists, text, numbers, truth values and null, which is what a report is made of.
+//! JSON for the report: objects, lists, text, numbers, truth values and null.
 
 use alloc::string::String;
-use core::fmt::{self, Write};
-
-use serde::ser::{Impossible, Serialize, SerializeSeq, SerializeStruct, Serializer};
+use alloc::vec::Vec;
+use core::fmt::Write;
 
 use crate::text::{push_hex, Number};
 
-type Result<T = ()> = core::result::Result<T, fmt::Error>;
+/// What can be a value in JSON.
+pub trait Json {
+    /// Appends the text of the value (RFC 8259).
+    fn write(&self, text: &mut String);
+}
 
 /// The JSON text of a value.
-pub fn text(value: &impl Serialize) -> String {
+pub fn text(value: &dyn Json) -> String {
     let mut text = String::new();
-    // Fails for types that a report does not have.
-    let _ = value.serialize(Json(&mut text));
+    value.write(&mut text);
     text
 }
 
-struct Json<'a>(&'a mut String);
-
-impl Json<'_> {
-    /// RFC 8259, section 7.
-    #[inline(never)]
-    fn quote(self, value: &str) {
-        self.0.push('"');
-        for character in value.chars() {
-            match character {
-                '"' | '\\' => {
-                    self.0.push('\\');
-                    self.0.push(character);
-                }
-                '\0'..='\x1f' => {
-                    self.0.push_str("\\u");
-                    push_hex(self.0, u32::from(character), 4);
-                }
-                _ => self.0.push(character),
+/// Makes a structure an object whose fields have the names of the structure's, all of them.
+macro_rules! fields {
+    ($type:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::json::Json for $type {
+            fn write(&self, text: &mut String) {
+                let $type { $($field),* } = self;
+                $crate::json::object(text, &[$((stringify!($field), $field)),*]);
             }
         }
-        self.0.push('"');
-    }
-}
-
-/// A structure or a list that is being written, and how it ends.
-struct Open<'a>(&'a mut String, char);
-
-impl Open<'_> {
-    fn comma(&mut self) {
-        if !self.0.ends_with(['{', '[']) {
-            self.0.push(',');
-        }
-    }
-
-    fn close(self) -> Result {
-        self.0.push(self.1);
-        Ok(())
-    }
-}
-
-/// Types that a report does not have.
-macro_rules! none {
-    ($($name:ident($($type:ty),*) -> $result:ty;)*) => {
-        $(fn $name(self, $(_: $type),*) -> Result<$result> {
-            Err(fmt::Error)
-        })*
     };
 }
+pub(crate) use fields;
 
-impl<'a> Serializer for Json<'a> {
-    type Ok = ();
-    type Error = fmt::Error;
-    type SerializeSeq = Open<'a>;
-    type SerializeStruct = Open<'a>;
-    type SerializeTuple = Impossible<(), fmt::Error>;
-    type SerializeTupleStruct = Impossible<(), fmt::Error>;
-    type SerializeTupleVariant = Impossible<(), fmt::Error>;
-    type SerializeMap = Impossible<(), fmt::Error>;
-    type SerializeStructVariant = Impossible<(), fmt::Error>;
-
-    fn serialize_bool(self, value: bool) -> Result {
-        self.0.push_str(if value { "true" } else { "false" });
-        Ok(())
+/// Appends an object.
+pub fn object(text: &mut String, fields: &[(&str, &dyn Json)]) {
+    for (at, (name, value)) in fields.iter().enumerate() {
+        text.push(if at == 0 { '{' } else { ',' });
+        quote(text, name);
+        text.push(':');
+        value.write(text);
     }
+    text.push('}');
+}
 
-    fn serialize_u64(self, value: u64) -> Result {
-        write!(self.0, "{}", Number(value))
+/// RFC 8259, section 7.
+fn quote(text: &mut String, value: &str) {
+    text.push('"');
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(character);
+            }
+            '\0'..='\x1f' => {
+                text.push_str("\\u");
+                push_hex(text, u32::from(character), 4);
+            }
+            _ => text.push(character),
+        }
     }
+    text.push('"');
+}
 
-    fn serialize_str(self, value: &str) -> Result {
-        self.quote(value);
-        Ok(())
-    }
-
-    fn serialize_none(self) -> Result {
-        self.0.push_str("null");
-        Ok(())
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result {
-        value.serialize(self)
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Open<'a>> {
-        self.0.push('[');
-        Ok(Open(self.0, ']'))
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Open<'a>> {
-        self.0.push('{');
-        Ok(Open(self.0, '}'))
-    }
-
-    none! {
-        serialize_i8(i8) -> ();
-        serialize_i16(i16) -> ();
-        serialize_i32(i32) -> ();
-        serialize_i64(i64) -> ();
-        serialize_u8(u8) -> ();
-        serialize_u16(u16) -> ();
-        serialize_u32(u32) -> ();
-        serialize_f32(f32) -> ();
-        serialize_f64(f64) -> ();
-        serialize_char(char) -> ();
-        serialize_bytes(&[u8]) -> ();
-        serialize_unit() -> ();
-        serialize_unit_struct(&'static str) -> ();
-        serialize_unit_variant(&'static str, u32, &'static str) -> ();
-        serialize_tuple(usize) -> Self::SerializeTuple;
-        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
-        serialize_map(Option<usize>) -> Self::SerializeMap;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, _: &T) -> Result {
-        Err(fmt::Error)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result {
-        Err(fmt::Error)
+impl Json for bool {
+    fn write(&self, text: &mut String) {
+        text.push_str(if *self { "true" } else { "false" });
     }
 }
 
-impl SerializeSeq for Open<'_> {
-    type Ok = ();
-    type Error = fmt::Error;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result {
-        self.comma();
-        value.serialize(Json(self.0))
-    }
-
-    fn end(self) -> Result {
-        self.close()
+impl Json for u64 {
+    fn write(&self, text: &mut String) {
+        let _ = write!(text, "{}", Number(*self)); // text in memory takes everything
     }
 }
 
-impl SerializeStruct for Open<'_> {
-    type Ok = ();
-    type Error = fmt::Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result {
-        self.comma();
-        Json(self.0).quote(name);
-        self.0.push(':');
-        value.serialize(Json(self.0))
+impl Json for String {
+    fn write(&self, text: &mut String) {
+        quote(text, self);
     }
+}
 
-    fn end(self) -> Result {
-        self.close()
+impl Json for &str {
+    fn write(&self, text: &mut String) {
+        quote(text, self);
     }
+}
+
+impl<T: Json> Json for Option<T> {
+    fn write(&self, text: &mut String) {
+        match self {
+            Some(value) => value.write(text),
+            None => text.push_str("null"),
+        }
+    }
+}
+
+impl<T: Json> Json for Vec<T> {
+    fn write(&self, text: &mut String) {
+        list(text, &mut self.iter().map(|value| value as &dyn Json));
+    }
+}
+
+/// Appends a list; not a function for each type.
+fn list(text: &mut String, values: &mut dyn Iterator<Item = &dyn Json>) {
+    text.push('[');
+    for (at, value) in values.enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        value.write(text);
+    }
+    text.push(']');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::vec;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
-    use serde::Serialize;
 
-    #[derive(Serialize)]
     struct Inner {
         text: String,
     }
 
-    #[derive(Serialize)]
     struct Outer {
         number: u64,
         yes: bool,
@@ -202,6 +133,17 @@ mod tests {
         empty: Vec<Inner>,
         word: &'static str,
     }
+
+    fields!(Inner { text });
+    fields!(Outer {
+        number,
+        yes,
+        none,
+        some,
+        list,
+        empty,
+        word
+    });
 
     fn outer(number: u64, text: &str) -> Outer {
         let inner = || Inner { text: text.into() };
@@ -228,9 +170,12 @@ mod tests {
         /// The same as serde_json's, to who reads it.
         #[test]
         fn any_value(number in any::<u64>(), word in any::<String>()) {
-            let value = outer(number, &word);
-            let ours: serde_json::Value = serde_json::from_str(&text(&value)).unwrap();
-            prop_assert_eq!(ours, serde_json::to_value(&value).unwrap());
+            let ours: serde_json::Value = serde_json::from_str(&text(&outer(number, &word))).unwrap();
+            let theirs = serde_json::json!({
+                "number": number, "yes": number > 9, "none": null, "some": {"text": word},
+                "list": [{"text": word}, {"text": word}], "empty": [], "word": "x",
+            });
+            prop_assert_eq!(ours, theirs);
         }
     }
 }

@@ -13,10 +13,12 @@ pub mod flag {
     pub const NODEV: u32 = 1 << 2;
     pub const NOEXEC: u32 = 1 << 3;
     pub const SYNCHRONOUS: u32 = 1 << 4;
+    pub const REMOUNT: u32 = 1 << 5;
     pub const MANDLOCK: u32 = 1 << 6;
     pub const DIRSYNC: u32 = 1 << 7;
     pub const NOATIME: u32 = 1 << 10;
     pub const NODIRATIME: u32 = 1 << 11;
+    pub const BIND: u32 = 1 << 12;
     pub const RELATIME: u32 = 1 << 21;
     pub const STRICTATIME: u32 = 1 << 24;
     pub const LAZYTIME: u32 = 1 << 25;

@@ -40,7 +40,8 @@ impl Block {
     /// hold a boot loader, and reading its RPMB partition makes kernels before 4.15 wait for errors.
     pub fn is_candidate(&self) -> bool {
         let of_emmc = self.name.starts_with("mmcblk")
-            && (self.name.contains("boot") || self.name.ends_with("rpmb"));
+            && (self.name.as_bytes().windows(4).any(|part| part == b"boot")
+                || self.name.ends_with("rpmb"));
         !of_emmc
             && !["ram", "zram", "loop"].iter().any(|prefix| {
                 self.name

@@ -228,6 +228,7 @@ fn plan_ram(
         lower: LOWER,
         ram: RAM,
     });
+    plan.steps.push(Step::Restrict { target: LOWER });
     plan.steps.push(find_init(settings));
     plan.steps.push(Step::WriteFstab {
         root: NEW_ROOT,

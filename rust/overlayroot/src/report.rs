@@ -5,18 +5,16 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde::Serialize;
-
 use crate::errno::Errno;
 use crate::facts::Root;
-use crate::json;
+use crate::json::{self, fields};
 use crate::plan::Mode;
 use crate::settings::Settings;
 use crate::superblock::State;
 use crate::text::Number;
 
-/// The whole report. Field names are those of the JSON. Numbers have one width, the one that `json` knows.
-#[derive(Debug, Default, Serialize)]
+/// The whole report. Field names are those of the JSON. Numbers have one width, the one of [`crate::json`].
+#[derive(Debug, Default)]
 pub struct Report {
     /// Version of this schema: 1.
     pub version: u64,
@@ -50,8 +48,26 @@ pub struct Report {
     pub microseconds: u64,
 }
 
+fields!(Report {
+    version,
+    program,
+    kernel,
+    wanted,
+    reached,
+    protected,
+    root,
+    overlay,
+    upper,
+    settings,
+    steps,
+    failures,
+    warnings,
+    init,
+    microseconds
+});
+
 /// The root device.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct RootReport {
     /// As `root=` named it.
     pub spec: String,
@@ -77,8 +93,22 @@ pub struct RootReport {
     pub verity: Option<VerityReport>,
 }
 
+fields!(RootReport {
+    spec,
+    device,
+    major,
+    minor,
+    fstype,
+    uuid,
+    label,
+    state,
+    state_detail,
+    container,
+    verity
+});
+
 /// The verified device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerityReport {
     /// Device node.
     pub device: &'static str,
@@ -87,6 +117,12 @@ pub struct VerityReport {
     /// Minor number.
     pub minor: u64,
 }
+
+fields!(VerityReport {
+    device,
+    major,
+    minor
+});
 
 impl RootReport {
     /// From what was asked for and what was found.
@@ -114,7 +150,7 @@ impl RootReport {
 }
 
 /// The overlay as it was mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverlayReport {
     /// `overlay`, or `overlayfs` on old kernels.
     pub fstype: &'static str,
@@ -124,17 +160,31 @@ pub struct OverlayReport {
     pub options: String,
 }
 
+fields!(OverlayReport {
+    fstype,
+    workdir,
+    options
+});
+
 /// Limits of the RAM layer.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct UpperReport {
     /// Bytes.
     pub size_bytes: u64,
     /// Inodes.
     pub inodes: u64,
+    /// Whether it holds the attributes in which overlayfs keeps what is deleted or opaque.
+    pub xattr: bool,
 }
 
+fields!(UpperReport {
+    size_bytes,
+    inodes,
+    xattr
+});
+
 /// A value and its origin.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct SettingReport {
     /// Name on the command line.
     pub name: &'static str,
@@ -144,8 +194,14 @@ pub struct SettingReport {
     pub origin: &'static str,
 }
 
+fields!(SettingReport {
+    name,
+    value,
+    origin
+});
+
 /// One step that was taken.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct StepReport {
     /// Text of the step.
     pub step: String,
@@ -155,8 +211,14 @@ pub struct StepReport {
     pub errno: Option<String>,
 }
 
+fields!(StepReport {
+    step,
+    microseconds,
+    errno
+});
+
 /// A mode that could not be reached.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct FailureReport {
     /// The mode.
     pub mode: &'static str,
@@ -167,6 +229,13 @@ pub struct FailureReport {
     /// Name of the error number, if a system call gave one.
     pub errno: Option<String>,
 }
+
+fields!(FailureReport {
+    mode,
+    step,
+    error,
+    errno
+});
 
 impl Report {
     /// Version of the schema.

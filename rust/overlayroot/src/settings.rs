@@ -199,7 +199,7 @@ const KNOWN: &[Known] = &[
     Known {
         word: "ofs-verity-error",
         key: "verity-error",
-        accepted: "eio, restart, panic",
+        accepted: "eio, restart, panic, the same everywhere",
     },
     Known {
         word: "ofs-wait",
@@ -270,7 +270,16 @@ const FOREIGN: &[(&str, &str)] = &[
     ("overlayrootfstype", "rootfstype="),
     ("systemd.volatile", "overlayfs=yes"),
     ("fastboot.overlay", "overlayfs=yes"),
+    ("boot=overlay", "overlayfs=yes"),
+    ("lockfs", "overlayfs=yes"),
+    ("fsprotect", "overlayfs=yes"),
+    ("aufs", "overlayfs=yes"),
+    ("disable-root-ro", "overlayfs=no"),
 ];
+
+/// What becomes of a `/usr` that is not on the root.
+pub const USR: &str =
+    "/usr on a partition of its own is neither mounted here nor protected: put it on the root";
 
 /// Words of the contract that this version does not act on yet.
 const LATER: &[&str] = &["ofs-dev", "ofs-reset"];
@@ -312,13 +321,16 @@ impl Settings {
             self.warnings.push(format!(
                 "{name}= is not supported by this version: changes are kept in RAM only"
             ));
-        } else if let Some((name, ours)) = FOREIGN
-            .iter()
-            .find(|(n, _)| cmdline::same_name(n, &word.name))
-        {
+        } else if let Some((name, ours)) = FOREIGN.iter().find(|(n, _)| match n.split_once('=') {
+            Some((name, only)) => cmdline::same_name(name, &word.name) && value == Some(only),
+            None => cmdline::same_name(n, &word.name),
+        }) {
             self.warnings.push(format!(
                 "{name} is another system's spelling and has no effect here: write {ours}"
             ));
+        } else if word.name == "mount.usr" {
+            self.warnings
+                .push(format!("mount.usr= has no effect here: {USR}"));
         } else if word.name.starts_with("ofs-") || word.name.starts_with("ofs_") {
             self.warn_unknown(&word.name, Origin::CommandLine);
         }
@@ -401,12 +413,18 @@ impl Settings {
                 }
             },
             "ofs-verity-error" => {
-                self.verity_error = match value {
+                let wanted = match value {
                     "eio" => OnError::Eio,
                     "restart" => OnError::Restart,
                     "panic" => OnError::Panic,
                     _ => return None,
+                };
+                // What an image was built with cannot be taken back.
+                let said = self.origin("ofs-verity-error") != Origin::Default;
+                if said && wanted != self.verity_error {
+                    return None;
                 }
+                self.verity_error = wanted;
             }
             "ofs-wait" => self.wait = seconds(1)?,
             "ofs-reboot-delay" => self.reboot_delay = seconds(0)?,
@@ -632,11 +650,34 @@ mod tests {
             merge("verity-error=restart", "").verity_error,
             OnError::Restart
         );
-        let s = merge(
-            "verity-error=restart",
-            "ofs-verity_error=panic ofs-verity-error=x",
-        );
+        let s = merge("", "ofs-verity_error=panic ofs-verity-error=x");
         assert_eq!((s.verity_error, s.warnings.len()), (OnError::Panic, 1));
+        // What is built in is not taken back by the command line.
+        let s = merge("verity-error=panic", "ofs-verity_error=eio");
+        assert_eq!(s.verity_error, OnError::Panic);
+        assert!(s.warnings[0].contains("ofs-verity-error=eio (command line) cannot be used"));
+        assert!(merge("verity-error=panic", "ofs-verity-error=panic")
+            .warnings
+            .is_empty());
+    }
+
+    #[test]
+    fn words_of_other_systems_get_a_hint() {
+        for word in [
+            "boot=overlay",
+            "lockfs",
+            "lockfs=all",
+            "fsprotect=1G",
+            "mount.usr=/dev/sda3",
+        ] {
+            let s = merge("", word);
+            assert!(
+                s.warnings[0].contains("no effect here"),
+                "{word}: {:?}",
+                s.warnings
+            );
+        }
+        assert!(merge("", "boot=live boot=local boot").warnings.is_empty());
     }
 
     proptest! {

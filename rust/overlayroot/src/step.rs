@@ -95,6 +95,12 @@ pub enum Step {
         /// RAM layer.
         ram: &'static str,
     },
+    /// Allow neither set-user-ID programs nor devices on a mount. After the layers are stacked: the overlays of
+    /// kernels before 4.2 open files of the lower by this mount as it was then.
+    Restrict {
+        /// Mount point.
+        target: &'static str,
+    },
     /// Look for a program to start in the new root.
     FindInit {
         /// New root.
@@ -122,7 +128,10 @@ impl Step {
     /// Whether the mode can be reached without this step: its failure is a warning.
     pub fn is_survivable(&self) -> bool {
         match self {
-            Step::LoadOverlay { .. } | Step::WriteFstab { .. } | Step::Move { .. } => true,
+            Step::LoadOverlay { .. }
+            | Step::Restrict { .. }
+            | Step::WriteFstab { .. }
+            | Step::Move { .. } => true,
             // A root that stays locked is safe: only remounting it writable does not work.
             Step::SetDeviceReadOnly { read_only, .. } => !read_only,
             // Without /run there is no place for the report, which is worth no restart.
@@ -182,6 +191,7 @@ impl fmt::Display for Step {
             Step::MountOverlay { target, lower, ram } => {
                 write!(f, "mount overlay on {target}: {lower} under {ram}")
             }
+            Step::Restrict { target } => write!(f, "make {target} nosuid,nodev"),
             Step::FindInit { root, candidates } => {
                 write!(f, "find init in {root}: ")?;
                 for (at, path) in candidates.iter().enumerate() {

@@ -90,6 +90,10 @@ impl System for ReadOnlySystem {
         Err(REFUSED)
     }
 
+    fn set_xattr(&mut self, _: &str, _: &str, _: &[u8]) -> Result<()> {
+        Err(REFUSED)
+    }
+
     fn make_node(&mut self, _: &str, _: bool, _: u32, _: u32) -> Result<()> {
         Err(REFUSED)
     }
