@@ -50,6 +50,15 @@ class Kind:
         return "step", Moment(self.begin, lines, dice.choice((0, dice.uniform(0, 0.004))))
 
 
+@dataclasses.dataclass(frozen=True)
+class Damage(Kind):
+    """No cut: a boot with an initramfs that is damaged, to its end."""
+
+    def moment(self, dice: Random, number: int, pace: Pace) -> tuple[str, Moment]:
+        """Damage at random, and in each way of a list in turn."""
+        return ("random", "step")[number % 2], Moment(self.end)
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -66,6 +75,8 @@ KINDS = {
         Kind("environment-two", b"@environment", LAST, 24, times=2, line="work=environment copies=two"),
         Kind("control", b"@work", b"@moved", 18, times=2),
         Kind("control-ext2", b"@work", b"@moved", 18, times=2),
+        Damage("damaged-initramfs", b"", b"the end", 0, early=True),
+        Damage("control-initramfs", b"", b"the end", 0, early=True),
         Kind("board-boot", b"", SAID[PROTECTED], 300, early=True),
         Kind("board-saveenv", SAVING[0], b"is used up", 0, early=True, texts=SAVING),
         Kind("control-board", SAID[WRITABLE], SAID[WRITABLE], 20),
@@ -80,6 +91,7 @@ CHAINS: dict[str, tuple[Sequence[str], int]] = {
     "commit": (("commit",) * 4, 9),
     "settings": (("settings",) * 4, 6),
     "environment": (("environment-one", "environment-two") * 3, 8),
+    "initramfs": (("control-initramfs", *("damaged-initramfs",) * 19), 10),
 }
 BOARD_CHAINS: dict[str, tuple[Sequence[str], int]] = {
     "board-control": (("control-board",), 1),

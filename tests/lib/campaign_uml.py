@@ -10,10 +10,12 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from random import Random
 
+import campaign_initramfs
 import campaign_system as system
 import uml
-from campaign_kinds import CHAINS, KINDS, PROTECTED, SAID, VERDICT, WRITABLE, Kind
+from campaign_kinds import CHAINS, KINDS, PROTECTED, SAID, VERDICT, WRITABLE, Damage, Kind
 from campaign_result import Pace, Result
 from powercut import Cut, Moment, pull
 
@@ -34,6 +36,7 @@ class Parts:
         self.digest = system.digest(self.card)
         self.boot_digest = system.digest(self.card, end=system.ROOT)
         self.root_digest = system.digest(self.card, system.ROOT)
+        self.damage = campaign_initramfs.Parts(folder)
 
 
 class Bench:
@@ -59,6 +62,8 @@ class Bench:
             "settings": self.settings,
             "environment-one": self.environment,
             "environment-two": self.environment,
+            "damaged-initramfs": self.initramfs,
+            "control-initramfs": self.initramfs,
             "control": self.control,
             "control-ext2": self.control,
         }
@@ -264,6 +269,14 @@ class Bench:
         if system.digest(card, without=place) != before:
             result.fail("the card has changed outside of the environment")
 
+    def initramfs(
+        self, _card: pathlib.Path, _kind: Kind, _moment: Moment, result: Result, _position: int
+    ) -> None:
+        """No cut: an initramfs that is damaged."""
+        dice = Random(f"{result.kind} {result.number} {result.moment}")
+        campaign_initramfs.boot(self.machine, self.parts.damage, result, dice)
+        result.count("reached")
+
     def control(self, card: pathlib.Path, kind: Kind, moment: Moment, result: Result, _position: int) -> None:
         """Not protected: what the same cut does to a new card."""
         ext2 = kind.name == "control-ext2"
@@ -281,7 +294,7 @@ class Bench:
 def measure(bench: Bench) -> None:
     """How long each part of a boot takes, before the first cut."""
     names = dict.fromkeys(name for names, _ in CHAINS.values() for name in names)
-    for kind in (KINDS[name] for name in names):
+    for kind in (KINDS[name] for name in names if not isinstance(KINDS[name], Damage)):
         line, expect = "", PROTECTED
         if kind.name in ("writable", "control", "control-ext2"):
             line, expect = "overlayfs=no", WRITABLE
