@@ -56,7 +56,7 @@ OVERLAYROOT_DISK_SIGNATURE ??= "${@overlayroot.variables.disk_signature(d)}"
 OVERLAYROOT_DISK_SIGNATURE[doc] = "Signature in the partition table, 8 hexadecimal digits; by default a hash of distribution, machine and image name, so that it is the same in each build."
 
 OVERLAYROOT_ROOT ??= "PARTUUID=${OVERLAYROOT_DISK_SIGNATURE}-02"
-OVERLAYROOT_ROOT[doc] = "What the boot script passes as `root=`. The number of a card differs between kernels: name a partition by what is on the card. A layout with a GPT needs `PARTLABEL=`, `PARTUUID=` or `LABEL=` here."
+OVERLAYROOT_ROOT[doc] = "What the boot script passes as `ofs-root=`. The number of a card differs between kernels: name a partition by what is on the card. A layout with a GPT needs `PARTLABEL=`, `PARTUUID=` or `LABEL=` here."
 
 # --- Booting.
 OVERLAYROOT_BOOT ??= "${@'bundle' if d.getVar('INITRAMFS_IMAGE_BUNDLE') == '1' else 'script'}"
