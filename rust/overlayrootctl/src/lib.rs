@@ -10,6 +10,8 @@ pub mod bootreport;
 pub mod cgroup;
 pub mod cli;
 pub mod commands;
+pub mod commitlist;
+pub mod container;
 pub mod devicelock;
 pub mod error;
 pub mod exit;

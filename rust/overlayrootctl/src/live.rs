@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use overlayroot::mountinfo::{self, Mount};
 
+use crate::container;
 use crate::error::{Error, Result};
 
 /// The mount table of this process.
@@ -54,6 +55,12 @@ impl Live {
     /// The layers, or a refusal that says what is missing.
     pub fn layers(&self) -> Result<&Layers> {
         self.layers.as_ref().ok_or_else(|| {
+            if let Some(kind) = container::kind() {
+                return Error::refused(
+                    format!("this is {kind}: / is not the root of the board"),
+                    "run it on the board itself",
+                );
+            }
             Error::refused(
                 format!("/ is no overlay but {} ({})", self.root.source, self.root.fstype),
                 "boot in protected mode (overlayfs=yes); what is written here now is written to the device itself",

@@ -54,6 +54,24 @@ const REMEDY_WRONG: &str = "U-Boot runs on its built-in variables, and the root 
 const REMEDY_COPIES: &str = "correct the number of lines: one for each copy that U-Boot keeps \
      (CONFIG_SYS_REDUNDAND_ENVIRONMENT means two)";
 
+const REMEDY_SOON: &str =
+    "the board has just been started: the driver of its flash may not be loaded yet; \
+     wait for it with --wait, or try again in a minute";
+/// As long as drivers may take, seconds since the start.
+const SOON: u64 = 180;
+
+/// Whether each place that `config` names is there. A file that cannot be read names none.
+pub fn is_there(config: &Path) -> bool {
+    let text = std::fs::read_to_string(config).unwrap_or_default();
+    parse(&text).iter().all(|p| Path::new(&p.device).exists())
+}
+
+/// Seconds since the start; `None` when the kernel does not say.
+fn uptime() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    text.split('.').next()?.parse().ok()
+}
+
 /// Who may not read something needs no other file.
 fn remedy_of(error: &io::Error, otherwise: &'static str) -> &'static str {
     match error.kind() {
@@ -94,7 +112,12 @@ pub fn diagnose(config: &Path) -> Option<Finding> {
                         "cannot read {} bytes at {:#x} of {}: {error}",
                         place.size, place.offset, place.device
                     ),
-                    remedy: remedy_of(&error, REMEDY_DEVICE),
+                    remedy: match error.kind() {
+                        io::ErrorKind::NotFound if uptime().is_some_and(|s| s < SOON) => {
+                            REMEDY_SOON
+                        }
+                        _ => remedy_of(&error, REMEDY_DEVICE),
+                    },
                 });
             }
         }

@@ -10,6 +10,7 @@ use super::uenv::{import, Import};
 use super::{apply, before_files, fwconfig, names, Change, Store, Variables, View, ONCE};
 use crate::error::{Error, Result};
 use crate::quoting::Quote;
+use crate::waiting::Patience;
 
 const CONFIG: &str = "/etc/fw_env.config";
 const NAME: &str = "U-Boot's environment";
@@ -39,8 +40,8 @@ enum Script {
 }
 
 impl Tools {
-    /// Finds the tools and their configuration.
-    pub fn find(config: Option<PathBuf>) -> Result<Tools> {
+    /// Finds the tools and their configuration, and waits for the flash that it names.
+    pub fn find(config: Option<PathBuf>, patience: Patience) -> Result<Tools> {
         let config = config.unwrap_or_else(|| CONFIG.into());
         let tools = Tools {
             print: program("fw_printenv")?,
@@ -56,6 +57,10 @@ impl Tools {
                  CONFIG_ENV_SIZE, CONFIG_ENV_SECT_SIZE)",
             ));
         }
+        // Without it, the first look says what is missing.
+        patience.until("the flash that fw_env.config names", || {
+            Ok(fwconfig::is_there(&tools.config))
+        })?;
         Ok(tools)
     }
 

@@ -26,6 +26,7 @@ pub use settings::{
 
 use crate::error::{Error, Result};
 use crate::quoting::Quote;
+use crate::waiting::Patience;
 use bootpart::BootPartition;
 use uenv::Import;
 
@@ -75,13 +76,15 @@ pub struct Choice {
     pub fw_config: Option<PathBuf>,
     /// Folder where the boot partition is mounted.
     pub boot: Option<PathBuf>,
+    /// How long to wait for the flash.
+    pub patience: Patience,
 }
 
 impl Choice {
     /// Adds the arguments to a command.
     pub fn define(command: Command) -> Command {
         let path = || clap::value_parser!(PathBuf);
-        command
+        Patience::define(command, "the flash with U-Boot's environment")
             .arg(
                 Arg::new("store")
                     .long("store")
@@ -111,13 +114,14 @@ impl Choice {
             store: matches.get_one::<String>("store").cloned(),
             fw_config: matches.get_one::<PathBuf>("fw-config").cloned(),
             boot: matches.get_one::<PathBuf>("boot").cloned(),
+            patience: Patience::from_matches(matches),
         }
     }
 
     /// The store of this board.
     pub fn open(self) -> Result<Box<dyn Store>> {
         let named = self.fw_config.is_some();
-        let tools = fwenv::Tools::find(self.fw_config);
+        let tools = fwenv::Tools::find(self.fw_config, self.patience);
         let is_file = match (self.store.as_deref(), &tools) {
             (Some(store), _) => store == "file",
             (None, tools) => tools.is_err() && !named,

@@ -46,7 +46,7 @@ fn define() -> Command {
             Arg::new("all")
                 .long("all")
                 .action(ArgAction::SetTrue)
-                .help("Everything that overlayrootctl diff lists"),
+                .help("Everything that overlayrootctl diff lists, but for what commit.d leaves out"),
         )
         .arg(
             Arg::new("dry-run")

@@ -11,6 +11,7 @@ use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
 use serde::Serialize;
 use similar::TextDiff;
 
+use crate::commitlist::CommitList;
 use crate::error::Result;
 use crate::exit;
 use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
@@ -76,6 +77,8 @@ struct Difference {
 struct Entry {
     #[serde(flatten)]
     change: Change,
+    /// `commit --all` leaves it out (commit.d).
+    excluded: bool,
     /// A unified diff; null without `--content`, and where it makes no sense.
     diff: Option<String>,
 }
@@ -97,13 +100,19 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         return Ok(exit::DONE);
     }
     let with_content = matches.get_flag("content");
+    let list = CommitList::read()?;
     let mut changes = Vec::new();
     for change in found {
+        let excluded = list.excludes(&change.path, change.kind == Kind::Directory);
         let diff = match with_content {
             true => text_diff(&view, &change)?,
             false => None,
         };
-        changes.push(Entry { change, diff });
+        changes.push(Entry {
+            change,
+            excluded,
+            diff,
+        });
     }
     let difference = Difference { changes };
     output.print(&difference, |out| {
@@ -136,6 +145,10 @@ fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> 
         }
         How::Renamed { from } => write!(out, " (from {})", name(from))?,
         How::Added | How::Deleted => {}
+    }
+    if entry.excluded {
+        let word = output.tone(Tone::Warning, "[left out by commit --all]");
+        write!(out, " {word}")?;
     }
     writeln!(out)?;
     if let Some(diff) = &entry.diff {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::blockdev::{self, Writes};
 use crate::bootenv::{self, NextBoot};
 use crate::bootreport::{BootReport, Setting};
+use crate::container;
 use crate::error::Result;
 use crate::exit;
 use crate::live::Live;
@@ -131,6 +132,12 @@ fn look(all: bool) -> Result<Status> {
     let report = BootReport::read()?;
     let user = live.layers.as_ref().map(rootlock::user);
     let mut verdict = judge(&live, report.as_ref(), &user.unwrap_or_default());
+    if let (None, Some(kind)) = (&live.layers, container::kind()) {
+        verdict.level = Level::Unknown;
+        verdict.reason =
+            format!("this is {kind}: / is not the root of the board; ask the board itself");
+        verdict.disagreements.clear();
+    }
     let ram = match &live.layers {
         Some(layers) => Some(Layer::look_at(layers.ram.target.as_ref())?),
         None => None,

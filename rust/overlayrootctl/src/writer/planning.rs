@@ -11,6 +11,7 @@ use overlayroot::verity;
 
 use crate::blockdev;
 use crate::bootreport::BootReport;
+use crate::commitlist::CommitList;
 use crate::devicelock;
 use crate::error::{Error, Result};
 use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
@@ -24,6 +25,9 @@ use crate::quoting::Quote;
 const NEVER_WRITABLE: [&str; 5] = ["squashfs", "erofs", "cramfs", "romfs", "iso9660"];
 /// Bytes that stay free beyond what the files take, for directories and the file system's own needs.
 const RESERVE: u64 = 256 << 10;
+
+/// Why something is not kept that could be.
+const LEFT_OUT: &str = "a line of commit.d; name it to keep it";
 
 /// One thing to do in the real root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,10 +139,19 @@ impl Plan {
             true => rename_sources(view)?,
             false => Vec::new(),
         };
+        // What is named is kept, whatever the list says.
+        let list = match all {
+            true => CommitList::read()?,
+            false => CommitList::default(),
+        };
         let mut seen: BTreeSet<PathBuf> = plan.steps.iter().map(|s| s.path.clone()).collect();
         for change in chosen {
             if !seen.insert(change.path.clone()) {
                 continue; // named twice
+            }
+            if list.excludes(&change.path, change.kind == Kind::Directory) {
+                plan.skipped.push((change.path, LEFT_OUT.to_owned()));
+                continue;
             }
             match objection(&change, &sources) {
                 None => plan.take(view, change)?,
