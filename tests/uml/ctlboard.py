@@ -51,7 +51,8 @@ class Board:
     ) -> dict[str, tuple[int, str]]:
         """Boots and runs; `ctl NAME ARGUMENT...` in the script gives an exit code and an output by name."""
         memory = options.pop("memory", 192)
-        boot = self.rig.boot(line, [self.disk], script=RUN + script, memory=memory, **options)
+        disks = [self.disk, *options.pop("more", [])]
+        boot = self.rig.boot(line, disks, script=RUN + script, memory=memory, **options)
         self.boot = boot
         return outputs(boot.script)
 

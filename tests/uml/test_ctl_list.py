@@ -20,7 +20,7 @@ def test_commit_d(board: Board) -> None:
         printf 'exclude /etc/conf.d\\nexclude /srv/cache/**\\ninclude /srv/cache/keep\\n' >$conf
         ctl diff diff --json
         ctl text diff /etc
-        ctl all commit --json commit --all
+        ctl all --json commit --all
         ctl byname commit /etc/machine-id
         ctl after diff --json
     """)
@@ -66,10 +66,10 @@ def test_not_on_the_board_itself(board: Board) -> None:
     """In a chroot or a container `/` is somebody else's."""
     found = board.run("""
         mkdir -p /jail/bin /jail/proc /jail/run; cp /bin/overlayrootctl /jail/bin
+        busybox mount -o bind /jail /jail
         busybox mount -t proc proc /jail/proc
         busybox mount -t tmpfs jail /jail/run
         jailed() { echo "<<$1"; shift; busybox chroot /jail /bin/overlayrootctl "$@"; echo ">>$?"; }
-        busybox mount -o bind /jail /jail
         jailed check --json status --check
         jailed commit commit /x
         mkdir /run/systemd; echo docker >/run/systemd/container

@@ -228,15 +228,15 @@ def test_the_watch_service_closes_what_was_left_open(board: Board) -> None:
     echo x >/etc/x
     overlayrootctl watch --interval 1 &
     watch=$!
-    overlayrootctl edit -- /bin/busybox sleep 2 &
-    busybox usleep 700000
+    overlayrootctl edit -- /bin/busybox sh -c 'echo >/run/open; exec busybox sleep 4' &
+    until [ -e /run/open ]; do busybox usleep 10000; done
     ctl no overlayrootctl commit --wait=0 /etc/x
     ctl wait overlayrootctl commit --wait /etc/x
     busybox setsid overlayrootctl edit -- /bin/busybox sh -c '
         echo $$ >/run/child; exec busybox sleep 1000' &
     until [ -s /run/child ]; do busybox usleep 10000; done
     for one in $(pidof overlayrootctl) $(cat /run/child); do [ $one = $watch ] || kill -9 $one; done
-    busybox usleep 3500000
+    for n in $(seq 100); do [ $(cat /sys/block/ubda/ro) = 1 ] && break; busybox usleep 100000; done
     {LOOK}
     """
     found = board.run(CTL + script, LOCKED)

@@ -78,7 +78,8 @@ impl CommitList {
         Ok(list)
     }
 
-    fn add(&mut self, path: &Path, text: &[u8]) -> Result<()> {
+    /// Adds the lines of a text; `path` is its name in messages.
+    pub fn add(&mut self, path: &Path, text: &[u8]) -> Result<()> {
         for (at, line) in text.split(|b| *b == b'\n').enumerate() {
             let line = trimmed(line);
             if line.is_empty() || line.starts_with(b"#") {

@@ -4,6 +4,7 @@
 //! One file per command in [`commands`]. What a command prints goes through [`output`], what went wrong
 //! through [`error`], what the caller's script sees through [`exit`].
 
+pub mod archive;
 pub mod blockdev;
 pub mod bootenv;
 pub mod bootreport;

@@ -57,7 +57,10 @@ impl Live {
         self.layers.as_ref().ok_or_else(|| {
             if let Some(kind) = container::kind() {
                 return Error::refused(
-                    format!("this is {kind}: / is not the root of the board"),
+                    format!(
+                        "this is {kind}: / is not the root of the board but {} ({})",
+                        self.root.source, self.root.fstype
+                    ),
                     "run it on the board itself",
                 );
             }

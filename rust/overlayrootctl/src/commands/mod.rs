@@ -7,6 +7,8 @@ mod diff;
 mod disable;
 mod edit;
 mod enable;
+mod export;
+mod import;
 mod man;
 mod plan;
 mod revert;
@@ -37,6 +39,8 @@ pub const COMMANDS: &[Entry] = &[
     commit::ENTRY,
     revert::ENTRY,
     edit::ENTRY,
+    export::ENTRY,
+    import::ENTRY,
     enable::ENTRY,
     disable::ENTRY,
     size::ENTRY,

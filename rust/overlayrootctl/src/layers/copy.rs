@@ -179,7 +179,7 @@ fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
 }
 
 /// Owner, mode, attributes, times.
-fn set_attributes(stat: &Stat, xattrs: &Xattrs, entry: &Held) -> io::Result<()> {
+pub fn set_attributes(stat: &Stat, xattrs: &Xattrs, entry: &Held) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
     let (path, itself) = (entry.path(), AtFlags::empty());
     rustix::fs::chownat(entry, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
