@@ -73,7 +73,7 @@ fuzz: ## hostile input for every parser, a minute each (scripts/fuzz --help)
 	scripts/fuzz
 
 clean: ## remove what was built; keep downloads and what takes hours (kernel, test-layer, campaign, inputs of fuzz)
-	rm -rf build/benchmark build/cargo build/cargo-ctl-* build/ctl build/deb build/init build/image build/demo build/board build/test build/fuzz/cargo
+	rm -rf build/benchmark build/uml build/cargo build/cargo-ctl-* build/ctl build/deb build/init build/image build/demo build/board build/test build/fuzz/cargo
 
 distclean: ## remove build/ altogether
 	rm -rf build
