@@ -26,7 +26,7 @@ busybox stat -c '%n %a %u %g %Y %h' /srv/app/one /srv/app/two
 busybox readlink /srv/app/link; busybox stat -c '%F %t %T' /srv/app/null /srv/app/pipe /data/a
 cat /etc/text /data/a/in; busybox stat -c %a /data; [ -e /etc/conf.d/b ] || echo no b
 [ -e /etc/gone.d ] || echo no gone.d
-cat /srv/nnn*; ls /srv /etc | busybox cat -v
+cat /srv/nnn*; ls /srv | busybox cat -v
 """
 
 

@@ -292,7 +292,7 @@ fn no_directory(
             None => None,
         };
         match there {
-            None => return Ok(None), // it will be made
+            None => {} // it will be made
             Some(stat) if stat.kind == Kind::Directory => {}
             Some(_) => return Ok(Some(format!("{} is no directory here", folder.quoted()))),
         }
