@@ -299,8 +299,8 @@ impl Execution<'_> {
                             "root could not be mounted as {wanted}: {error}; mounted as {way}"
                         ));
                     }
-                    if let Some(warning) = way.warning.as_ref().filter(|_| way.frozen) {
-                        self.warn(warning.clone());
+                    if let Some(warning) = way.warning().filter(|_| way.frozen) {
+                        self.warn(warning);
                     }
                     self.done.root = Some(RootMount {
                         options,
@@ -315,7 +315,7 @@ impl Execution<'_> {
                         way.lock_device && matches!(error, Errno::EROFS | Errno::EACCES);
                     // Another try may be luckier, if it writes nothing.
                     let may_pass = matches!(error, Errno::EIO | Errno::ENOMEM);
-                    if failed_before.is_none() && !(may_pass && way.warning.is_none()) {
+                    if failed_before.is_none() && !(may_pass && way.warning.1.is_empty()) {
                         self.failed.push((way.clone(), error));
                     }
                 }
@@ -341,8 +341,8 @@ impl Execution<'_> {
             *locked = if way.lock_device { &way.device } else { "" };
         }
         // Before it happens, as it may take its time.
-        if let Some(warning) = way.warning.as_ref().filter(|_| !way.frozen) {
-            self.warn(warning.clone());
+        if let Some(warning) = way.warning().filter(|_| !way.frozen) {
+            self.warn(warning);
         }
         let all = self.mount_with(target, way, way.options.clone());
         if all != Err(Errno::EINVAL) {

@@ -24,43 +24,28 @@ pub mod flag {
     pub const LAZYTIME: u32 = 1 << 25;
 }
 
-/// Words of fstab(5) that mount(8) makes flags of, with the flag and whether they set it (`linux_flags_map` in
-/// libmount); zero: words for mount(8) itself, of which the kernel never hears (`userspace_opts_map` there).
-const WORDS: &[(&str, u32, bool)] = &[
-    ("ro", flag::RDONLY, true),
-    ("rw", flag::RDONLY, false),
-    ("nosuid", flag::NOSUID, true),
-    ("suid", flag::NOSUID, false),
-    ("nodev", flag::NODEV, true),
-    ("dev", flag::NODEV, false),
-    ("noexec", flag::NOEXEC, true),
-    ("exec", flag::NOEXEC, false),
-    ("sync", flag::SYNCHRONOUS, true),
-    ("async", flag::SYNCHRONOUS, false),
-    ("dirsync", flag::DIRSYNC, true),
-    ("mand", flag::MANDLOCK, true),
-    ("nomand", flag::MANDLOCK, false),
-    ("noatime", flag::NOATIME, true),
-    ("atime", flag::NOATIME, false),
-    ("nodiratime", flag::NODIRATIME, true),
-    ("diratime", flag::NODIRATIME, false),
-    ("relatime", flag::RELATIME, true),
-    ("norelatime", flag::RELATIME, false),
-    ("strictatime", flag::STRICTATIME, true),
-    ("nostrictatime", flag::STRICTATIME, false),
-    ("lazytime", flag::LAZYTIME, true),
-    ("nolazytime", flag::LAZYTIME, false),
-    ("defaults", 0, true),
-    ("auto", 0, true),
-    ("noauto", 0, true),
-    ("nofail", 0, true),
-    ("_netdev", 0, true),
-    ("user", 0, true),
-    ("nouser", 0, true),
-    ("users", 0, true),
-    ("owner", 0, true),
-    ("group", 0, true),
+/// Words of fstab(5) that mount(8) makes flags of, in pairs: one sets the flag, its neighbour clears it
+/// (`linux_flags_map` in libmount).
+const WORDS: &str = "ro rw nosuid suid nodev dev noexec exec sync async mand nomand dirsync - noatime atime nodiratime diratime relatime norelatime strictatime nostrictatime lazytime nolazytime";
+
+/// The flags of [`WORDS`].
+const FLAGS: [u32; 12] = [
+    flag::RDONLY,
+    flag::NOSUID,
+    flag::NODEV,
+    flag::NOEXEC,
+    flag::SYNCHRONOUS,
+    flag::MANDLOCK,
+    flag::DIRSYNC,
+    flag::NOATIME,
+    flag::NODIRATIME,
+    flag::RELATIME,
+    flag::STRICTATIME,
+    flag::LAZYTIME,
 ];
+
+/// Words for mount(8) itself, of which the kernel never hears (`userspace_opts_map` there).
+const IGNORED: &str = "defaults auto noauto nofail _netdev user nouser users owner group";
 
 /// Options that say what is mounted, or that its journal is left alone: without them it would be another mount.
 const NEVER_DROPPED: &[&str] = &[
@@ -95,8 +80,11 @@ fn meaning(word: &str) -> Option<(u32, bool)> {
     {
         return Some((0, true));
     }
-    let found = WORDS.iter().find(|(known, ..)| *known == word);
-    found.map(|(_, flag, set)| (*flag, *set))
+    if IGNORED.split(' ').any(|known| known == word) {
+        return Some((0, true));
+    }
+    let at = WORDS.split(' ').position(|known| known == word)?;
+    Some((*FLAGS.get(at / 2)?, at % 2 == 0))
 }
 
 /// Whether a word makes the file system writable; the kernel looks at its name only.

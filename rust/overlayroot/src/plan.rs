@@ -303,13 +303,14 @@ impl fmt::Display for Plan {
         for step in &self.steps {
             writeln!(f, "{step}")?;
             if let Step::MountRoot { ways, .. } = step {
-                let mut said = &None;
+                let mut said = None;
                 for way in ways {
                     writeln!(f, "  {way}")?;
-                    if let Some(warning) = way.warning.as_ref().filter(|_| way.warning != *said) {
+                    let warning = way.warning();
+                    if let Some(warning) = warning.as_ref().filter(|_| warning != said) {
                         writeln!(f, "    warning: {warning}")?;
                     }
-                    said = &way.warning;
+                    said = warning;
                 }
             }
         }
@@ -414,7 +415,7 @@ mod tests {
         let ram = |line: &str| plan(Mode::Ram, &settings(line), &ext4(dirty));
         let replay = ram("").unwrap();
         assert!(!root_ways(&replay)[0].lock_device && !root_ways(&replay)[0].frozen);
-        let warning = root_ways(&replay)[0].warning.as_deref();
+        let warning = root_ways(&replay)[0].warning();
         assert!(warning.unwrap().contains("writes to the device once"));
         let frozen = ram("ofs-dirty=frozen").unwrap();
         assert_eq!(root_ways(&frozen)[0].options, "noload");
@@ -473,7 +474,7 @@ mod tests {
                 assert_eq!(options[..2], ["noload", "noload,sb=131072"]);
                 assert!(last
                     .iter()
-                    .all(|way| way.lock_device && way.warning.is_some()));
+                    .all(|way| way.lock_device && way.warning().is_some()));
                 let first = &root_ways(&plan)[0];
                 assert_eq!(first.frozen, !line.is_empty() && state == State::Dirty("x"));
             }

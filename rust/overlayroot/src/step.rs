@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The steps of a plan. Each has a text, used in plans, in the report and on the console alike.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -32,8 +33,16 @@ pub struct RootMount {
     /// Mount options as fstab(5) has them, comma separated.
     pub options: String,
     /// What the owner should know: said before this is tried where it may write, else when it has worked. Such
-    /// a way is not tried again in a lower mode.
-    pub warning: Option<String>,
+    /// a way is not tried again in a lower mode. In two parts; both are empty for a way without one.
+    pub warning: (&'static str, &'static str),
+}
+
+impl RootMount {
+    /// What the owner should know of this way.
+    pub fn warning(&self) -> Option<String> {
+        let (why, what) = self.warning;
+        (!what.is_empty()).then(|| format!("{}: {why}{what}", self.device))
+    }
 }
 
 /// One action. Paths are those of the initramfs.

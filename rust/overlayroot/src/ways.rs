@@ -14,10 +14,8 @@ use crate::settings::{DirtyPolicy, Settings};
 use crate::step::RootMount;
 use crate::superblock::{State, ASSEMBLE};
 
-/// What the kernel says when it may not replay a journal or clean up, and what it does when it may.
-const REPAIRS: &str = "the kernel repairs it now, which writes to the device once";
-
-const FSCK: &str = "check it with fsck from another system";
+/// What is said of a journal that the kernel may replay.
+const REPAIRS: &str = ": the kernel repairs it now, which writes to the device once";
 
 /// Where copies of the superblock of ext2, ext3 and ext4 are, in units of 1 KiB, as `sb=` counts them: at the
 /// beginning of the second block group, for blocks of 4, 2 and 1 KiB (`ext4_group_first_block_no()` with as many
@@ -26,11 +24,9 @@ const COPIES: [&str; 3] = ["sb=131072", "sb=32768", "sb=8193"];
 
 /// Ways to mount the root as it was asked for, where it may be written to.
 pub fn writable(root: &Root, settings: &Settings, facts: &Facts) -> Vec<RootMount> {
-    let mut ways = Ways::new(root, settings.flags.clone());
+    let mut ways = Ways::new(root, settings.flags.clone(), fstypes(root, settings, facts));
     ways.read_only = settings.read_only;
-    for fstype in fstypes(root, settings, facts) {
-        ways.push(&fstype, "", false, None);
-    }
+    ways.plain(false, "", "");
     ways.list
 }
 
@@ -46,13 +42,12 @@ pub fn protected(
     if flags != settings.flags {
         warnings.push("rootflags= asks for rw, which a protected root is not: left out".to_owned());
     }
-    let mut ways = Ways::new(root, flags);
-    let fstypes = fstypes(root, settings, facts);
-    let device = &root.device;
+    let mut ways = Ways::new(root, flags, fstypes(root, settings, facts));
     let mut dirty = settings.dirty;
     if let Some(container) = root.container {
         warnings.push(format!(
-            "{device} is a member of {container}: it is not written, and stays locked; {ASSEMBLE}"
+            "{} is a member of {container}: it is not written, and stays locked; {ASSEMBLE}",
+            root.device
         ));
         if dirty == DirtyPolicy::Replay {
             dirty = DirtyPolicy::Frozen;
@@ -60,62 +55,33 @@ pub fn protected(
     }
     let may_write = dirty == DirtyPolicy::Replay && !root.media_read_only;
     match &root.state {
-        State::Dirty(why) => match dirty {
-            DirtyPolicy::Refuse => return Err(why),
-            DirtyPolicy::Replay if may_write => {
-                let warning = format!("{device}: {why}: {REPAIRS}");
-                for fstype in &fstypes {
-                    ways.push(fstype, "", false, Some(&warning));
-                }
-            }
-            _ => {}
-        },
-        State::ReadOnlyFormat => {
-            for fstype in &fstypes {
-                ways.push(fstype, "", false, None);
-            }
-            return Ok(ways.list);
-        }
+        State::Dirty(why) if dirty == DirtyPolicy::Refuse => return Err(why),
+        State::Dirty(why) if may_write => ways.plain(false, why, REPAIRS),
+        State::Dirty(_) => {}
+        State::ReadOnlyFormat => ways.plain(false, "", ""),
         State::Clean | State::Unknown => {
-            for fstype in &fstypes {
-                ways.push(fstype, "", true, None);
-            }
+            ways.plain(true, "", "");
             if may_write {
                 // Tried only when the kernel says that it has to write.
-                let warning = format!("{device}: the journal needs recovery: {REPAIRS}");
-                for fstype in &fstypes {
-                    ways.push(fstype, "", false, Some(&warning));
-                }
-            }
-            if dirty == DirtyPolicy::Refuse {
-                return Ok(ways.list);
+                ways.plain(false, "the journal needs recovery", REPAIRS);
             }
         }
     }
-    let unseen = "nothing is written, changes that only the journal holds are not seen";
-    let warning = match (&root.state, dirty) {
-        (State::Dirty(why), DirtyPolicy::Frozen) => format!("{device}: {why}; frozen: {unseen}"),
-        (State::Dirty(why), _) if root.media_read_only => {
-            format!("{device}: {why}, but the device is read-only: mounted without the journal")
-        }
-        _ => format!(
-"{device}: mounted without the journal, which is damaged or may not be replayed: {unseen}; {FSCK}"
-        ),
-    };
-    for fstype in &fstypes {
-        for option in without_journal(fstype) {
-            ways.push(fstype, option, true, Some(&warning));
-        }
-    }
-    let warning = format!(
-        "{device}: mounted by a copy of the superblock, as the first one is damaged; {FSCK}"
-    );
-    for fstype in fstypes.iter().filter(|name| name.starts_with("ext")) {
-        for copy in COPIES {
-            let option = without_journal(fstype).first();
-            let options = join(option.copied().unwrap_or_default(), copy);
-            ways.push(fstype, &options, true, Some(&warning));
-        }
+    if dirty != DirtyPolicy::Refuse && root.state != State::ReadOnlyFormat {
+        ways.without_journal(match (&root.state, dirty) {
+            (State::Dirty(why), DirtyPolicy::Frozen) => (
+                why,
+                "; frozen: nothing is written, changes that only the journal holds are not seen",
+            ),
+            (State::Dirty(why), _) if root.media_read_only => (
+                why,
+                ", but the device is read-only: mounted without the journal",
+            ),
+            _ => (
+                "",
+                "mounted without the journal, which is damaged or may not be replayed: nothing is written, changes that only the journal holds are not seen; check it with fsck from another system",
+            ),
+        });
     }
     Ok(ways.list)
 }
@@ -123,30 +89,71 @@ pub fn protected(
 struct Ways<'a> {
     root: &'a Root,
     flags: String,
+    fstypes: Vec<String>,
     read_only: bool,
     list: Vec<RootMount>,
 }
 
 impl<'a> Ways<'a> {
-    fn new(root: &'a Root, flags: String) -> Self {
+    fn new(root: &'a Root, flags: String, fstypes: Vec<String>) -> Self {
         Ways {
             root,
             flags,
+            fstypes,
             read_only: true,
             list: Vec::new(),
         }
     }
 
+    /// With each file system, as it was asked for.
+    fn plain(&mut self, lock: bool, why: &'static str, warning: &'static str) {
+        for at in 0..self.fstypes.len() {
+            self.push(at, "", lock, (why, warning));
+        }
+    }
+
+    /// With each file system, the journal left alone; then by copies of the superblock.
+    fn without_journal(&mut self, warning: (&'static str, &'static str)) {
+        for at in 0..self.fstypes.len() {
+            for option in self.options(at) {
+                self.push(at, option, true, warning);
+            }
+        }
+        let damaged = "mounted by a copy of the superblock, as the first one is damaged; check it with fsck from another system";
+        for at in 0..self.fstypes.len() {
+            if self
+                .fstypes
+                .get(at)
+                .is_some_and(|name| name.starts_with("ext"))
+            {
+                for copy in COPIES {
+                    let option = self.options(at).first().copied().unwrap_or_default();
+                    self.push(at, &join(option, copy), true, ("", damaged));
+                }
+            }
+        }
+    }
+
+    fn options(&self, at: usize) -> &'static [&'static str] {
+        without_journal(self.fstypes.get(at).map_or("", |name| name))
+    }
+
     /// Adds a way; one with options of our own leaves the journal alone, and the device locked.
-    fn push(&mut self, fstype: &str, options: &str, lock: bool, warning: Option<&str>) {
+    fn push(
+        &mut self,
+        at: usize,
+        options: &str,
+        lock: bool,
+        warning: (&'static str, &'static str),
+    ) {
         self.list.push(RootMount {
             device: self.root.device.clone(),
-            fstype: fstype.to_owned(),
+            fstype: self.fstypes.get(at).cloned().unwrap_or_default(),
             read_only: self.read_only,
             lock_device: lock && !self.root.media_read_only,
             frozen: !options.is_empty(),
             options: join(&self.flags, options),
-            warning: warning.map(ToOwned::to_owned),
+            warning,
         });
     }
 }
