@@ -134,9 +134,11 @@ def test_missing_initrd_is_said(board: BoardStrategy, card) -> None:
             r"ERROR: no overlayroot.uInitrd on mmc \d:1: the root cannot be protected", timeout=300
         )
         board.console.expect(
-            "not booting. Put the file back, or type: setenv overlayfs no, then: boot", timeout=300
+            "put the file back, or type at the prompt: setenv overlayfs no, then: boot", timeout=300
         )
-        # It is back at the prompt: nothing was booted.
+        # Nothing was booted, and somebody is there.
+        board.console.expect("restart in 10 s. Ctrl-C stops that", timeout=300)
+        board.console.sendcontrol("c")
         board.console.expect("=> ", timeout=300)
     finally:
         board.cut_power()
@@ -153,6 +155,8 @@ def test_root_that_is_to_be_verified_needs_the_initramfs(board: BoardStrategy, c
         board.uboot.run_check("setenv ofs-verity x")
         board.uboot.boot()
         board.console.expect(r"overlayroot.uInitrd on mmc \d:1: the root cannot be verified", timeout=300)
+        board.console.expect("restart in 10 s. Ctrl-C stops that", timeout=300)
+        board.console.sendcontrol("c")
         board.console.expect("=> ", timeout=300)
     finally:
         board.cut_power()
