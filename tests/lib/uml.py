@@ -354,8 +354,12 @@ class Machine:
             stderr=console,
             pass_fds=(serial,),
             start_new_session=True,
-            env=os.environ | {"LD_PRELOAD": str(setting("OVERLAYROOT_UML_PRELOAD"))},
+            env=os.environ | self.environment(),
         )
+
+    def environment(self) -> dict[str, str]:
+        """Variables that the emulator needs."""
+        return {"LD_PRELOAD": str(setting("OVERLAYROOT_UML_PRELOAD"))}
 
     def command(
         self,

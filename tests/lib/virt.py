@@ -42,6 +42,10 @@ class Machine(uml.Machine):
         super().__init__(folder)
         self.options = options
 
+    def environment(self) -> dict[str, str]:
+        """None: what User-Mode Linux needs is not for QEMU."""
+        return {}
+
     def command(
         self,
         initrd: pathlib.Path | None,
