@@ -2,6 +2,7 @@
 """A protected system with the command-line tool on it."""
 
 import json
+import os
 import pathlib
 import shutil
 import typing
@@ -72,4 +73,8 @@ def changes(output: tuple[int, str]) -> dict[str, dict]:
     """Path to change, of `diff --json`."""
     code, text = output
     assert code == 0, text
-    return {change["path"]: change for change in json.loads(text)["changes"]}
+
+    def name(path: str | list[int]) -> str:
+        return path if isinstance(path, str) else os.fsdecode(bytes(path))
+
+    return {name(change["path"]): change for change in json.loads(text)["changes"]}

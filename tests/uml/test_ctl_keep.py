@@ -196,7 +196,7 @@ def test_commit_is_refused_by_formats(board: Board, fstype: str, reason: str) ->
         "echo x > /etc/x\nctl commit commit /etc/x\nctl edit edit -- true", "root=/dev/ubda", initrd=initrd
     )
     assert found["commit"][0] == 3 and reason in found["commit"][1], found
-    assert found["edit"][0] == 3
+    assert found["edit"][0] == 125
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_commit_is_refused_without_the_journal(board: Board) -> None:
         "echo x > /etc/x\nctl commit commit /etc/x\nctl edit edit -- /bin/busybox true",
         "root=/dev/ubda ofs-dirty=frozen",
     )
-    for command in ("commit", "edit"):
-        assert found[command][0] == 3 and "mounted without its journal" in found[command][1], found
+    for command, code in (("commit", 3), ("edit", 125)):
+        assert found[command][0] == code and "mounted without its journal" in found[command][1], found
         assert "ofs-dirty=replay" in found[command][1]
 
 
@@ -302,7 +302,7 @@ def test_edit(board: Board) -> None:
     assert found["edit"] == (0, "1\nfurnished\n")
     assert found["code"][0] == 37
     assert found["killed"][0] == 137
-    assert found["absent"][0] == 1 and "cannot run /bin/nothing" in found["absent"][1]
+    assert found["absent"][0] == 127 and "cannot run /bin/nothing" in found["absent"][1]
     code, text = found["left"]
     assert code == 0 and "sleep 1000 (process " in text and "was ended" in text, text
     assert found["status"][0] == 0
@@ -317,7 +317,7 @@ def test_edit(board: Board) -> None:
         ("busybox mount -t tmpfs none /", 0),
         ("busybox mount -t tmpfs none / && busybox mount -o remount,ro /", 0),
         ("busybox mount -o remount,bind,ro /", 0),
-        ("busybox umount -l /", 4),
+        ("busybox umount -l /", 124),
     ],
 )
 def test_edit_looks_at_the_real_root_and_not_at_what_covers_it(board: Board, trick: str, code: int) -> None:
@@ -328,7 +328,7 @@ def test_edit_looks_at_the_real_root_and_not_at_what_covers_it(board: Board, tri
         """
     )
     assert found["edit"][0] == code, found
-    assert ("STILL WRITABLE" in found["edit"][1]) == (code == 4)
+    assert ("STILL WRITABLE" in found["edit"][1]) == (code == 124)
     assert found["status"][0] == (0 if code == 0 else 1), found
 
 
@@ -373,7 +373,7 @@ def test_edit_is_locked(board: Board) -> None:
         """
     )
     assert found["commit"][0] == 3 and "in use by overlayrootctl edit (process " in found["commit"][1]
-    assert found["edit"][0] == 3
+    assert found["edit"][0] == 125
     assert found["later"][0] == 0, found["later"]
 
 
@@ -387,7 +387,7 @@ def test_edit_that_cannot_be_ended(board: Board) -> None:
         """
     )
     code, text = found["edit"]
-    assert code == 4 and "STILL WRITABLE" in text, text
+    assert code == 124 and "STILL WRITABLE" in text, text
     assert "sleep 1000 (process " in text and "/etc/held is open for writing" in text
     assert found["status"][0] == 1 and "which is open for writing" in found["status"][1]
 

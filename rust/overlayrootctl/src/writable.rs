@@ -150,9 +150,7 @@ fn close(
     if locked {
         devicelock::lock_again(layers);
     }
-    if again.is_ok() {
-        lock.closed();
-    }
+    lock.closed(); // or somebody is told that it could not be
     again
 }
 
