@@ -280,6 +280,10 @@ impl System for Watched {
         self.is_ours(path);
         self.0.set_attributes(path, stat)
     }
+    fn set_xattr(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()> {
+        self.is_ours(path);
+        self.0.set_xattr(path, name, value)
+    }
     fn make_node(&mut self, path: &str, block: bool, major: u32, minor: u32) -> Result<()> {
         self.is_ours(path);
         self.0.make_node(path, block, major, minor)

@@ -90,7 +90,9 @@ fn is_active_root_or_swap(line: &[u8]) -> bool {
         }
     }
     let root = target.first() == Some(&b'/') && path.is_empty();
-    root || fields.get(2).is_some_and(|fstype| fstype == b"swap")
+    // Swap in RAM writes to no disk.
+    let on_disk = !fields[0].starts_with(b"/dev/zram");
+    root || on_disk && fields.get(2).is_some_and(|fstype| fstype == b"swap")
 }
 
 /// The fields of a line, as util-linux's libmount takes them apart; `None` for none.

@@ -139,7 +139,7 @@ fn is_kept_out(line: &[u8]) -> bool {
     }
     mount_point.is_some_and(|path| is_root(&unescape(path)))
         || fstype.is_some_and(|name| unescape(name) == b"swap")
-            && device.map_or(true, |name| !name.starts_with(b"/dev/zram"))
+            && device.map_or(true, |name| !unescape(name).starts_with(b"/dev/zram"))
 }
 
 /// `//`, `/.` and `/x/..` are the root too.
