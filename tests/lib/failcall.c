@@ -42,6 +42,7 @@ static const struct {
 	{ SYS_mknodat, "mknod", { 2 } },
 	{ SYS_fchownat, "chown", { 2 } },
 	{ SYS_fchmodat, "chmod", { 2 } },
+	{ SYS_lsetxattr, "setxattr", { 1, 2 } },
 	{ SYS_unlinkat, "unlink", { 2 } },
 	{ SYS_mount, "mount", { 3, 2 } },
 	{ SYS_umount2, "umount", { 1 } },

@@ -11,7 +11,7 @@ import os
 import failing
 import pytest
 import uml
-from conftest import Rig, assert_degraded, assert_protected
+from conftest import Rig, assert_degraded, assert_gave_up, assert_protected
 from failure_modes import failure
 
 ALL = os.environ.get("OVERLAYROOT_CALLS") == "all"
@@ -200,3 +200,29 @@ def test_lock_that_fails(rig: Rig) -> None:
     words = failing.rule("ioctl", errno.EIO)
     boot = rig.boot(f"root=/dev/ubda ofs-lock=yes ofs-reboot-delay=1 {words}", initrd=failing.tracing(rig))
     assert boot.sections == {}
+
+
+@failure(
+    "kernel",
+    "tmpfs holds no attributes: `CONFIG_TMPFS_XATTR` is not set",
+    "warning: the RAM layer cannot hold that a file was deleted (EOPNOTSUPP): enable CONFIG_TMPFS_XATTR in "
+    "the kernel",
+    "ram",
+    "as it says; until then files of the root cannot be deleted, or come back",
+)
+def test_no_attributes(rig: Rig) -> None:
+    words = failing.rule("setxattr", errno.EOPNOTSUPP)
+    boot = rig.boot_unchanged(f"root=/dev/ubda {words}", initrd=failing.tracing(rig))
+    assert_protected(boot)
+    assert boot.report["upper"]["xattr"] is False
+    assert "CONFIG_TMPFS_XATTR" in boot.report["warnings"][0]
+
+
+def test_no_clock(rig: Rig) -> None:
+    """As on a 32-bit kernel without CONFIG_COMPAT_32BIT_TIME: each wait ends."""
+    words = failing.rule("clock", errno.ENOSYS)
+    boot = rig.boot_unchanged(f"root=/dev/ubda {words}", initrd=failing.tracing(rig))
+    assert_protected(boot)
+    line = f"root=LABEL=NOWHERE ofs-wait=2 ofs-reboot-delay=1 {words}"
+    boot = rig.boot_unchanged(line, initrd=failing.tracing(rig))
+    assert_gave_up(boot, "device LABEL=NOWHERE absent after 2 s")

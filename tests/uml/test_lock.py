@@ -245,3 +245,16 @@ def test_the_watch_service_closes_what_was_left_open(board: Board) -> None:
     assert code == 0 and "waiting for overlayrootctl edit (process " in text and "kept /etc/x" in text
     assert is_closed(found), found
     assert "was killed: the real root is read-only again" in board.boot.script
+
+
+def test_the_lock_is_kept_by_file_systems(rig: Rig) -> None:
+    """What is mounted writable already goes on writing to a locked device: the block layer only warns."""
+    data = rig.root("data.img", label="DATA")
+    before = uml.sha256(data)
+    script = """mkdir /tmp/m; mount -t ext4 /dev/ubdb /tmp/m && blockdev --setro /dev/ubdb
+    blockdev --getro /dev/ubdb; echo x >/tmp/m/new; sync; dmesg | grep -c 'write to read-only block'"""
+    boot = rig.boot_unchanged("root=/dev/ubda", more=[data], script=script)
+    locked, warnings = boot.script.splitlines()
+    assert locked == "1"
+    assert int(warnings) > 0
+    assert uml.sha256(data) != before
