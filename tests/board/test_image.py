@@ -46,7 +46,7 @@ def test_names_are_resolved_by_the_board_itself(image: pathlib.Path) -> None:
 
 def test_name_servers_come_from_dhcp(board: BoardStrategy, system: System) -> None:
     board.transition(Status.shell)
-    # Linux does not find the emulated network card: a wired network within the board, with a server at its end.
+    # Linux does not find the emulated network card: a wired network within the board, a server at its end.
     server = ["[Match]", "Name=served", "[Network]", "Address=192.0.2.1/24", "DHCPServer=yes", "[DHCPServer]"]
     lines = " ".join(f"'{line}'" for line in [*server, "DNS=192.0.2.53"])
     folder = "/run/systemd/network"
