@@ -8,6 +8,7 @@ pub mod archive;
 pub mod blockdev;
 pub mod bootenv;
 pub mod bootreport;
+pub mod caller;
 pub mod cgroup;
 pub mod cli;
 pub mod commands;

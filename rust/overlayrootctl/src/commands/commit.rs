@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 
+use crate::caller;
 use crate::error::{Error, Result};
 use crate::exit;
+use crate::layers::changes::LeftOut;
 use crate::layers::view::{unshare_mounts, View};
-use crate::live::Live;
+use crate::live::{Layers, Live};
 use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
@@ -18,7 +20,9 @@ use crate::quoting::Quote;
 use crate::waiting::Patience;
 use crate::writable::{close_what_was_left_open, with_writable_lower, Done, Job, Signals};
 use crate::writer::planning::{can_be_opened, Action, Plan};
-use crate::writer::writing;
+use crate::writer::publishing::Written;
+use crate::writer::record::{By, Header};
+use crate::writer::{retention, staging};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -56,7 +60,8 @@ fn define() -> Command {
         )
         .after_help(
             "A cut at any moment leaves each file as it was or as it is to be. What is replaced or deleted \
-             stays in /.overlayroot of the real root until the first commit or edit of a later boot.",
+             stays in /.overlayroot of the real root for a while: overlayrootctl log, overlayrootctl undo. What \
+             cannot be kept is named, the rest is kept, and the exit code is 1.",
         );
     Patience::define(
         command,
@@ -66,34 +71,33 @@ fn define() -> Command {
 
 /// What was done; field names are those of the JSON.
 #[derive(Deserialize, Serialize)]
-struct Outcome {
-    committed: Vec<Committed>,
-    skipped: Vec<Skipped>,
+pub(super) struct Outcome {
+    /// The number that `log` and `undo` know it by.
+    pub number: Option<u32>,
+    pub committed: Vec<Committed>,
+    /// What makes no sense to keep.
+    pub skipped: Vec<LeftOut>,
+    /// What should be kept, and could not be.
+    pub left_out: Vec<LeftOut>,
+    /// What of an entry was not kept.
+    pub notes: Vec<LeftOut>,
     /// Nothing was written.
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 #[derive(Deserialize, Serialize)]
-struct Committed {
+pub(super) struct Committed {
     #[serde(with = "crate::jsonpath")]
-    path: PathBuf,
-    action: Action,
-}
-
-#[derive(Deserialize, Serialize)]
-struct Skipped {
-    #[serde(with = "crate::jsonpath")]
-    path: PathBuf,
-    reason: String,
+    pub path: PathBuf,
+    pub action: Action,
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     need_root("to write to the real root")?;
     let live = Live::look()?;
     let layers = live.layers()?;
-    let all = matches.get_flag("all");
     let named = matches.get_many::<PathBuf>("paths").into_iter().flatten();
-    let paths = match all {
+    let paths = match matches.get_flag("all") {
         true => vec![PathBuf::from("/")],
         false => named
             .map(|p| paths::inside_root(p))
@@ -101,68 +105,130 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     };
     can_be_opened(layers)?;
     close_what_was_left_open(layers)?;
-    let plan = plan(layers, &paths, all)?;
-    let mut outcome = outcome(&plan, matches.get_flag("dry-run"));
-    if !outcome.dry_run && !plan.steps.is_empty() {
-        if NO_JOURNAL.contains(&&*layers.lower.fstype) {
-            log::warn!(
-                "{} is {}, which has no journal: a cut while this runs may damage it",
-                layers.lower.source,
-                layers.lower.fstype
-            );
+    let plan = plan(layers, &paths)?;
+    let mut outcome = planned(&plan);
+    if !matches.get_flag("dry-run") {
+        outcome.dry_run = false;
+        if !plan.steps.is_empty() {
+            let job = job("commit", matches);
+            outcome = write(layers, &job, &plan, &paths)?;
         }
-        let job = Job {
-            purpose: "commit",
-            signals: Signals::Wait,
-            patience: Patience::from_matches(matches),
-            replaces_files_in_use: false, // it parks them itself
-        };
-        let ended = with_writable_lower(layers, &job, || {
-            // Opened in the namespace where the lower is writable; changes until now are seen, too.
-            let view = View::open(layers)?;
-            let plan = Plan::make(&view, &paths, all)?;
-            plan.fits(&view.lower, &layers.lower.source)?;
-            writing::write(&view, &view.lower, &plan)?;
-            Ok(Done {
-                code: exit::DONE,
-                report: serde_json::to_vec(&self::outcome(&plan, false)).unwrap_or_default(),
-            })
-        })?;
-        outcome = serde_json::from_slice(&ended.report).map_err(|_| Error::Reported {
-            message: format!(
-                "the writing process ended with {}; each file is as it was or as it is to be",
-                ended.code
-            ),
-            remedy: "look at dmesg (out of memory?), then commit again".to_owned(),
-            exit_code: exit::FAILED,
-        })?;
     }
     output.print(&outcome, |out| text(&outcome, output, out))?;
-    Ok(exit::DONE)
+    Ok(exit_code(&outcome))
 }
 
 /// Plans in a process of its own: its view of the mounts is not that in which we write.
-fn plan(layers: &crate::live::Layers, paths: &[PathBuf], all: bool) -> Result<Plan> {
+fn plan(layers: &Layers, paths: &[PathBuf]) -> Result<Plan> {
     unshare_mounts(layers)?;
     let view = View::open(layers)?;
-    let plan = Plan::make(&view, paths, all)?;
-    plan.fits(&view.lower, &layers.lower.source)?;
+    let plan = Plan::make(&view, paths)?;
+    if plan.fits(&view.lower, 0).is_err() {
+        plan.fits(&view.lower, retention::spare(&view.lower))?;
+    }
     Ok(plan)
 }
 
-fn outcome(plan: &Plan, dry_run: bool) -> Outcome {
+/// What writes to the real root, and parks itself what it replaces.
+pub(super) fn job(purpose: &'static str, matches: &ArgMatches) -> Job {
+    Job {
+        purpose,
+        signals: Signals::Wait,
+        patience: Patience::from_matches(matches),
+        replaces_files_in_use: false,
+    }
+}
+
+fn write(layers: &Layers, job: &Job, plan: &Plan, paths: &[PathBuf]) -> Result<Outcome> {
+    if NO_JOURNAL.contains(&&*layers.lower.fstype) {
+        log::warn!(
+            "{} is {}, which has no journal: a cut while this runs may damage it",
+            layers.lower.source,
+            layers.lower.fstype
+        );
+    }
+    let header = header();
+    with_outcome(layers, job, || {
+        // Opened in the namespace where the lower is writable.
+        let view = View::open(layers)?;
+        let written = staging::write(&view, plan, paths, header)?;
+        Ok(Outcome {
+            notes: plan.notes.clone(),
+            skipped: plan.skipped.clone(),
+            ..done(written, &caller::look(), "commit")
+        })
+    })
+}
+
+/// The first line of a record.
+pub(super) fn header() -> Header {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Header {
+        time: now.map_or(0, |since| since.as_secs() as i64),
+        by: caller::look(),
+        ..Header::default()
+    }
+}
+
+/// Writes in a process of its own, and takes what it reports.
+pub(super) fn with_outcome(
+    layers: &Layers,
+    job: &Job,
+    work: impl FnOnce() -> Result<Outcome>,
+) -> Result<Outcome> {
+    let ended = with_writable_lower(layers, job, || {
+        Ok(Done {
+            code: exit::DONE,
+            report: serde_json::to_vec(&work()?).unwrap_or_default(),
+        })
+    })?;
+    serde_json::from_slice(&ended.report).map_err(|_| Error::Reported {
+        message: format!(
+            "the writing process ended with {}; each file is as it was or as it is to be",
+            ended.code
+        ),
+        remedy: "look at dmesg (out of memory?), then commit again".to_owned(),
+        exit_code: exit::FAILED,
+    })
+}
+
+/// What was written, noted in the kernel's log.
+pub(super) fn done(written: Written, by: &By, what: &str) -> Outcome {
+    if let Some(number) = written.number {
+        let paths = written.done.iter().map(|(path, _)| &**path);
+        caller::note(by, &format!("{what} {number}: {}", caller::some(paths)));
+    }
+    let committed = |(path, action)| Committed { path, action };
+    Outcome {
+        number: written.number,
+        committed: written.done.into_iter().map(committed).collect(),
+        skipped: Vec::new(),
+        left_out: written.left_out,
+        notes: Vec::new(),
+        dry_run: false,
+    }
+}
+
+fn planned(plan: &Plan) -> Outcome {
     let committed = plan.steps.iter().map(|step| Committed {
         path: step.path.clone(),
         action: step.action,
     });
-    let skipped = plan.skipped.iter().map(|(path, reason)| Skipped {
-        path: path.clone(),
-        reason: reason.clone(),
-    });
     Outcome {
+        number: None,
         committed: committed.collect(),
-        skipped: skipped.collect(),
-        dry_run,
+        skipped: plan.skipped.clone(),
+        left_out: plan.left_out.clone(),
+        notes: plan.notes.clone(),
+        dry_run: true,
+    }
+}
+
+/// Failed, where something should have been kept and was not.
+pub(super) fn exit_code(outcome: &Outcome) -> u8 {
+    match outcome.left_out.is_empty() {
+        true => exit::DONE,
+        false => exit::FAILED,
     }
 }
 
@@ -181,9 +247,15 @@ fn text(outcome: &Outcome, output: &Output, out: &mut dyn Write) -> std::io::Res
             committed.path.quoted()
         )?;
     }
-    for skipped in &outcome.skipped {
-        let word = output.tone(Tone::Warning, "left out");
-        writeln!(out, "{word} {}: {}", skipped.path.quoted(), skipped.reason)?;
+    for (tone, word, list) in [
+        (Tone::Strong, "note", &outcome.notes),
+        (Tone::Warning, "left out", &outcome.skipped),
+        (Tone::Bad, "NOT KEPT", &outcome.left_out),
+    ] {
+        let word = output.tone(tone, word);
+        for one in list {
+            writeln!(out, "{word} {}: {}", one.path.quoted(), one.reason)?;
+        }
     }
     if outcome.committed.is_empty() {
         writeln!(out, "Nothing is to be kept.")?;

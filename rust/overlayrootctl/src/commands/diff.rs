@@ -14,7 +14,7 @@ use similar::TextDiff;
 use crate::commitlist::CommitList;
 use crate::error::Result;
 use crate::exit;
-use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
+use crate::layers::changes::{changes, no_such_path, Change, How, LeftOut, Renames};
 use crate::layers::dir::{Dir, Kind};
 use crate::layers::view::{reading, unshare_mounts, View};
 use crate::live::Live;
@@ -70,6 +70,8 @@ fn define() -> Command {
 #[derive(Serialize)]
 struct Difference {
     changes: Vec<Entry>,
+    /// What could not be looked at, and why.
+    left_out: Vec<LeftOut>,
 }
 
 /// A change with the text that differs.
@@ -94,10 +96,18 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     unshare_mounts(layers)?;
     let view = View::open(layers)?;
     let found = changes(&view, &path, Renames::Shown)?.ok_or_else(|| no_such_path(&path))?;
+    let code = match found.left_out.is_empty() {
+        true => exit::DONE,
+        false => exit::FAILED,
+    };
+    for one in &found.left_out {
+        log::warn!("{} is left out: {}", one.path.quoted(), one.reason);
+    }
+    let (found, left_out) = (found.changes, found.left_out);
     if matches.get_flag("null") {
         // Not with --json: clap sees to that.
         output.print(&(), |out| found.iter().try_for_each(|c| bare(c, out)))?;
-        return Ok(exit::DONE);
+        return Ok(code);
     }
     let with_content = matches.get_flag("content");
     let list = CommitList::read()?;
@@ -105,7 +115,10 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     for change in found {
         let excluded = list.excludes(&change.path, change.kind == Kind::Directory);
         let diff = match with_content {
-            true => text_diff(&view, &change)?,
+            // Whoever made the change must not keep root from the others.
+            true => {
+                text_diff(&view, &change).unwrap_or_else(|error| Some(format!("  ({error})\n")))
+            }
             false => None,
         };
         changes.push(Entry {
@@ -114,14 +127,14 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             diff,
         });
     }
-    let difference = Difference { changes };
+    let difference = Difference { changes, left_out };
     output.print(&difference, |out| {
         for entry in &difference.changes {
             print(entry, output, out)?;
         }
         Ok(())
     })?;
-    Ok(exit::DONE)
+    Ok(code)
 }
 
 fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> {

@@ -106,13 +106,15 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let own = std::fs::metadata(&file).map(|m| (m.dev(), m.ino())).ok();
     unshare_mounts(layers)?;
     let view = View::open(layers)?;
-    let mut chosen = Vec::new();
+    let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
     for path in match named.is_empty() {
         true => vec![PathBuf::from("/")],
         false => named,
     } {
-        chosen
-            .extend(changes(&view, &path, Renames::Expanded)?.ok_or_else(|| no_such_path(&path))?);
+        let found = changes(&view, &path, Renames::Expanded)?;
+        let found = found.ok_or_else(|| no_such_path(&path))?;
+        chosen.extend(found.changes);
+        left_out.extend(found.left_out);
     }
     let mut writer = Writer {
         view: &view,
@@ -128,6 +130,13 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         .manifest()
         .map_err(Error::system("write", file.quoted()));
     written?;
+    let code = match left_out.is_empty() {
+        true => exit::DONE,
+        false => exit::FAILED,
+    };
+    for one in left_out {
+        writer.skip(one.path, &one.reason);
+    }
     for change in chosen {
         match objection(&change, &list) {
             Some(reason) => writer.skip(change.path, reason),
@@ -147,7 +156,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
                 skipped.reason
             ));
         }
-        return Ok(exit::DONE);
+        return Ok(code);
     }
     output.print(&outcome, |out| {
         for skipped in &outcome.skipped {
@@ -165,7 +174,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             file.quoted()
         )
     })?;
-    Ok(exit::DONE)
+    Ok(code)
 }
 
 fn objection(change: &Change, list: &CommitList) -> Option<&'static str> {

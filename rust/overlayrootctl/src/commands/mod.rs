@@ -9,11 +9,14 @@ mod edit;
 mod enable;
 mod export;
 mod import;
+mod log;
 mod man;
 mod plan;
+mod purge;
 mod revert;
 mod size;
 mod status;
+mod undo;
 mod watch;
 
 use clap::{ArgMatches, Command};
@@ -37,6 +40,9 @@ pub const COMMANDS: &[Entry] = &[
     status::ENTRY,
     diff::ENTRY,
     commit::ENTRY,
+    log::ENTRY,
+    undo::ENTRY,
+    purge::ENTRY,
     revert::ENTRY,
     edit::ENTRY,
     export::ENTRY,

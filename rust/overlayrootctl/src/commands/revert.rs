@@ -14,10 +14,11 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::exit;
-use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
+use crate::layers::changes::{changes, no_such_path, Change, How, LeftOut, Renames};
 use crate::layers::compare::What;
 use crate::layers::copy;
-use crate::layers::dir::{Dir, Held, Kind, Xattrs};
+use crate::layers::descent::{each, Descent};
+use crate::layers::dir::{Dir, Held, Kind, Stat, Xattrs};
 use crate::layers::view::{unshare_mounts, View};
 use crate::live::Live;
 use crate::output::{Output, Tone};
@@ -56,6 +57,8 @@ struct Outcome {
     reverted: Vec<PathBuf>,
     #[serde(serialize_with = "crate::jsonpath::list")]
     unchanged: Vec<PathBuf>,
+    /// What could not be reverted, and why.
+    left_out: Vec<LeftOut>,
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
@@ -77,19 +80,26 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     let mut outcome = Outcome {
         reverted: Vec::new(),
         unchanged: Vec::new(),
+        left_out: Vec::new(),
     };
     let mut chosen = Vec::new();
     for path in paths {
         let found = changes(&view, &path, Renames::Expanded)?.ok_or_else(|| no_such_path(&path))?;
-        match found.is_empty() {
-            true => outcome.unchanged.push(path),
-            false => chosen.extend(found),
+        if found.changes.is_empty() && found.left_out.is_empty() {
+            outcome.unchanged.push(path);
         }
+        chosen.extend(found.changes);
+        outcome.left_out.extend(found.left_out);
     }
     refuse_what_is_not_safe(&view, &layers.ram.target, &chosen)?;
     for change in order(chosen) {
-        revert(&view, &change).map_err(Error::system("revert", change.path.quoted()))?;
-        outcome.reverted.push(change.path);
+        match revert(&view, &change) {
+            Ok(()) => outcome.reverted.push(change.path),
+            Err(error) => outcome.left_out.push(LeftOut {
+                path: change.path,
+                reason: error.to_string(),
+            }),
+        }
     }
     output.print(&outcome, |out| {
         for path in &outcome.reverted {
@@ -103,9 +113,16 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         for path in &outcome.unchanged {
             writeln!(out, "not changed {}", path.quoted())?;
         }
+        let word = output.tone(Tone::Bad, "NOT REVERTED");
+        for one in &outcome.left_out {
+            writeln!(out, "{word} {}: {}", one.path.quoted(), one.reason)?;
+        }
         Ok(())
     })?;
-    Ok(exit::DONE)
+    Ok(match outcome.left_out.is_empty() {
+        true => exit::DONE,
+        false => exit::FAILED,
+    })
 }
 
 /// What was added is deleted first, from the inside out: that gives RAM back.
@@ -163,20 +180,14 @@ fn size_in(lower: &Dir, change: &Change) -> io::Result<u64> {
 }
 
 fn tree_size(dir: &Dir, name: &OsStr) -> io::Result<u64> {
-    let Some(stat) = dir.stat(name)? else {
-        return Ok(0);
-    };
-    let mut size = 4096;
-    match stat.kind {
-        Kind::File => size += stat.used.min(stat.size),
-        Kind::Directory => {
-            let below = dir.dir(name)?;
-            for entry in below.names()? {
-                size += tree_size(&below, &entry)?;
-            }
+    let mut size = 0;
+    each(dir, name, &mut |_, _, stat| {
+        size += 4096;
+        if stat.kind == Kind::File {
+            size += stat.used.min(stat.size);
         }
-        _ => {}
-    }
+        Ok(())
+    })?;
     Ok(size)
 }
 
@@ -229,15 +240,32 @@ fn xattrs(view: &View, original: &Held) -> io::Result<Xattrs> {
 }
 
 fn copy_tree(view: &View, from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
-    let held = from.hold(name)?;
-    copy::copy(&held, &xattrs(view, &held)?, to, new)?;
-    let stat = held.stat()?;
-    if stat.kind == Kind::Directory {
-        let (source, target) = (from.dir(name)?, to.dir(new)?);
-        for entry in source.names()? {
-            copy_tree(view, &source, &entry, &target, &entry)?;
+    let copy_one = |from: &Dir, name: &OsStr, to: &Dir, new: &OsStr| -> io::Result<Stat> {
+        let held = from.hold(name)?;
+        copy::copy(&held, &xattrs(view, &held)?, to, new)?;
+        held.stat()
+    };
+    let stat = copy_one(from, name, to, new)?;
+    if stat.kind != Kind::Directory {
+        return Ok(());
+    }
+    let (mut source, mut target) = (Descent::at(from)?, Descent::at(to)?);
+    source.down(name)?;
+    target.down(new)?;
+    let mut levels = vec![(stat, source.here().names()?)];
+    while let Some((_, names)) = levels.last_mut() {
+        if let Some(entry) = names.pop() {
+            let stat = copy_one(source.here(), &entry, target.here(), &entry)?;
+            if stat.kind == Kind::Directory {
+                source.down(&entry)?;
+                target.down(&entry)?;
+                levels.push((stat, source.here().names()?));
+            }
+        } else if let Some((stat, _)) = levels.pop() {
+            copy::set_own_times(&stat, target.here())?;
+            source.up()?;
+            target.up()?;
         }
-        copy::set_times(&stat, to, new)?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::bootreport::{BootReport, Setting};
 use crate::container;
 use crate::error::Result;
 use crate::exit;
+use crate::layers::dir::Dir;
 use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::quoting::{self, Quote};
@@ -21,6 +22,7 @@ use crate::text::bytes;
 use crate::usage::{self, Directory};
 use crate::verdict::{judge, Level, State, Verdict};
 use crate::verity;
+use crate::writer::retention::{self, Sum};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -68,6 +70,8 @@ struct Status {
     reached: Option<String>,
     root: Root,
     ram: Option<Layer>,
+    /// What commits have replaced; null when it cannot be read (as an ordinary user).
+    kept: Option<Sum>,
     biggest: Vec<Directory>,
     settings: Vec<Setting>,
     warnings: Vec<String>,
@@ -180,6 +184,12 @@ fn look(all: bool) -> Result<Status> {
         Some(layers) if all => usage::biggest(&layers.upper, BIGGEST),
         _ => Vec::new(),
     };
+    let kept = match &live.layers {
+        Some(layers) if all => {
+            Dir::open(layers.lower_path()).and_then(|lower| retention::sum(&lower))
+        }
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
     let (next_boot, next_boot_unknown) = match all.then(bootenv::look) {
         Some(Ok(next)) => (Some(next), None),
         Some(Err(error)) => (None, Some(error.reason())),
@@ -192,6 +202,7 @@ fn look(all: bool) -> Result<Status> {
         reached: Some(report.reached).filter(|r| !r.is_empty()),
         root,
         ram,
+        kept: kept.ok(),
         biggest,
         settings: report.settings,
         warnings: report.warnings,
@@ -319,6 +330,14 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         line("", format!("{} is verified: {found}", verity.device))?;
     }
     line("", status.writes())?;
+    if let Some(kept) = status.kept.filter(|kept| kept.commits > 0) {
+        let (size, count) = (bytes(kept.bytes), kept.commits);
+        let commits = if count == 1 { "commit" } else { "commits" };
+        line(
+            "",
+            format!("{size} kept of {count} {commits} (overlayrootctl log, purge)"),
+        )?;
+    }
     if let Some(ram) = &status.ram {
         let left = ram.size_bytes.saturating_sub(ram.used_bytes);
         line(

@@ -4,13 +4,14 @@
 //! The upper says where to look; what is there is read from the merged tree, where the kernel has put
 //! renames, metadata-only copies and the rest together already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use overlayroot::fstab;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::compare::{differences, At, What};
 use super::dir::{Dir, Kind, Stat};
@@ -19,8 +20,8 @@ use super::view::{reading, View};
 use crate::error::{Error, Result};
 use crate::quoting::Quote;
 
-/// Directories in each other that are followed: each takes stack and three open files.
-const DEEPEST: usize = 256;
+/// Longest path that is looked at, bytes: what the kernel takes (`PATH_MAX`, less the byte that ends it).
+const LONGEST: usize = 4095;
 
 /// What happened to a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,6 +62,35 @@ pub struct Change {
     /// The copy of /etc/fstab that the init made, edited since.
     #[serde(skip)]
     pub from_init: bool,
+    /// What is there now.
+    #[serde(skip)]
+    pub new: Option<Stat>,
+    /// What the lower has.
+    #[serde(skip)]
+    pub old: Option<Stat>,
+}
+
+/// A path that was passed over, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LeftOut {
+    /// The path.
+    #[serde(with = "crate::jsonpath")]
+    pub path: PathBuf,
+    /// The end of a sentence that begins with it.
+    pub reason: String,
+}
+
+/// What a walk came to.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Sorted by path: directories before what is in them.
+    pub changes: Vec<Change>,
+    /// What could not be looked at.
+    pub left_out: Vec<LeftOut>,
+    /// Directories that overlayfs knows to be renamed: where they are, and their place in the lower.
+    pub renamed: Vec<(PathBuf, PathBuf)>,
+    /// Files that are the lower's and have several names in the running system: identity there, path.
+    pub same: HashMap<(u64, u64), PathBuf>,
 }
 
 /// How renamed directories are listed.
@@ -72,44 +102,51 @@ pub enum Renames {
     Expanded,
 }
 
-/// Changes at `path` and below; an empty list when there are none. `None` when there is no such path.
-pub fn changes(view: &View, path: &Path, renames: Renames) -> Result<Option<Vec<Change>>> {
+/// Changes at `path` and below. `None` when there is no such path. What cannot be looked at is named and passed
+/// over, so that nobody can keep root from the rest; an error when that is the path itself.
+pub fn changes(view: &View, path: &Path, renames: Renames) -> Result<Option<Found>> {
     let mut walk = Walk {
         view,
         renames,
-        found: Vec::new(),
+        found: Found::default(),
+        todo: Vec::new(),
     };
-    let mut here = walk.top()?;
+    let mut here = walk.open(Place::top()).map_err(reading(path))?;
     let mut parts = path.components().filter_map(|part| match part {
         std::path::Component::Normal(name) => Some(name),
         _ => None,
     });
-    let Some(mut name) = parts.next() else {
-        walk.all(&here)?;
-        return Ok(Some(walk.found));
-    };
-    for next in parts {
-        match walk.descend(&here, name)? {
-            Some(below) => here = below,
-            None => return Ok(None),
+    let mut there = true;
+    if let Some(mut name) = parts.next() {
+        for next in parts {
+            let below = walk.below(here.as_ref(), name).map_err(reading(path))?;
+            let Some(below) = below else { return Ok(None) };
+            here = walk.open(below).map_err(reading(path))?;
+            name = next;
         }
-        name = next;
+        let Some(here) = here else { return Ok(None) };
+        there = here.merged.stat(name).map_err(reading(path))?.is_some()
+            || stat_in(&here.lower, name).map_err(reading(path))?.is_some();
+        walk.entry(&here, name).map_err(reading(path))?;
+    } else {
+        walk.todo.push(Place::top());
     }
-    let there = here.merged.stat(name).map_err(reading(path))?.is_some();
-    let was = stat_in(&here.lower, name).map_err(reading(path))?.is_some();
-    walk.entry(&here, name)?;
-    Ok((there || was).then_some(walk.found))
+    // Each directory is opened by its path, from the top: any depth takes three descriptors.
+    while let Some(place) = walk.todo.pop() {
+        let path = place.path.clone();
+        if let Err(error) = walk.directory(place) {
+            walk.leave_out(path, error.to_string());
+        }
+    }
+    walk.found.changes.sort_by(|a, b| a.path.cmp(&b.path));
+    walk.found.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(there.then_some(walk.found))
 }
 
-/// A directory in each of the trees.
-struct Here {
+/// A directory that is to be looked at.
+struct Place {
     path: PathBuf,
-    merged: Dir,
-    /// `None` in a renamed directory where nothing was changed.
-    upper: Option<Dir>,
-    /// The lower's directory that this one is compared with.
-    lower: Option<Dir>,
-    /// Where that is.
+    /// Where the lower's directory is that it is compared with.
     lower_path: PathBuf,
     /// What is in the lower and not in the upper is gone.
     opaque: bool,
@@ -117,10 +154,32 @@ struct Here {
     whole: bool,
 }
 
+impl Place {
+    fn top() -> Place {
+        Place {
+            path: PathBuf::from("/"),
+            lower_path: PathBuf::from("/"),
+            opaque: false,
+            whole: false,
+        }
+    }
+}
+
+/// A directory in each of the trees.
+struct Here {
+    place: Place,
+    merged: Dir,
+    /// `None` in a renamed directory where nothing was changed.
+    upper: Option<Dir>,
+    /// The lower's directory that this one is compared with.
+    lower: Option<Dir>,
+}
+
 struct Walk<'a> {
     view: &'a View,
     renames: Renames,
-    found: Vec<Change>,
+    found: Found,
+    todo: Vec<Place>,
 }
 
 fn stat_in(dir: &Option<Dir>, name: &OsStr) -> io::Result<Option<Stat>> {
@@ -147,85 +206,102 @@ impl Marks {
         };
         let (is_dir, is_file) = (stat.kind == Kind::Directory, stat.kind == Kind::File);
         let marked = Marked { dir, name, prefix };
+        let metadata_only = is_file && marked.is_metadata_only()?;
         Ok(Some(Marks {
             whiteout: marked.is_whiteout(&stat)?,
             opaque: is_dir && marked.is_opaque()?,
-            redirect: match is_dir || is_file {
+            // A file has one only while its contents are still the lower's.
+            redirect: match is_dir || metadata_only {
                 true => marked.redirect()?,
                 false => None,
             },
-            metadata_only: is_file && marked.is_metadata_only()?,
+            metadata_only,
             stat,
         }))
     }
 }
 
 impl Walk<'_> {
-    fn top(&self) -> Result<Here> {
-        let path = Path::new("/");
-        let again = |dir: &Dir| dir.again().map_err(reading(path));
-        Ok(Here {
-            path: path.to_owned(),
-            merged: again(&self.view.merged)?,
-            upper: Some(again(&self.view.upper)?),
-            lower: Some(again(&self.view.lower)?),
-            lower_path: path.to_owned(),
-            opaque: false,
-            whole: false,
-        })
+    fn leave_out(&mut self, path: PathBuf, reason: String) {
+        self.found.left_out.push(LeftOut { path, reason });
+    }
+
+    /// Opens a directory in each tree; `None` when the running system has no such directory.
+    fn open(&self, place: Place) -> io::Result<Option<Here>> {
+        let Some(merged) = self.view.merged.walk(&place.path)? else {
+            return Ok(None);
+        };
+        Ok(Some(Here {
+            merged,
+            upper: self.view.upper.walk(&place.path)?,
+            lower: self.view.lower.walk(&place.lower_path)?,
+            place,
+        }))
     }
 
     /// Everything in a directory.
-    fn all(&mut self, here: &Here) -> Result<()> {
-        let read = |dir: Option<&Dir>| match dir {
-            Some(dir) => dir.names().map_err(reading(&here.path)),
-            None => Ok(Vec::new()),
+    fn directory(&mut self, place: Place) -> io::Result<()> {
+        let Some(here) = self.open(place)? else {
+            return Ok(()); // gone meanwhile
         };
-        let mut names: BTreeSet<OsString> = read(here.upper.as_ref())?.into_iter().collect();
-        if here.whole {
-            names.extend(read(Some(&here.merged))?);
+        let place = &here.place;
+        let read = |dir: &Option<Dir>| dir.as_ref().map_or(Ok(Vec::new()), Dir::names);
+        let mut names: BTreeSet<OsString> = read(&here.upper)?.into_iter().collect();
+        if place.whole {
+            names.extend(here.merged.names()?);
         }
-        if here.opaque {
-            names.extend(read(here.lower.as_ref())?);
+        if place.opaque {
+            names.extend(read(&here.lower)?);
+        }
+        let room = LONGEST.saturating_sub(place.path.join("x").as_os_str().len() - 1);
+        let all = names.len();
+        names.retain(|name| name.as_bytes().len() <= room);
+        if names.len() < all {
+            self.leave_out(
+                place.path.clone(),
+                format!(
+                    "has {} entries whose paths are longer than {LONGEST} bytes",
+                    all - names.len()
+                ),
+            );
         }
         for name in names {
-            self.entry(here, &name)?;
+            if let Err(error) = self.entry(&here, &name) {
+                self.leave_out(place.path.join(name), error.to_string());
+            }
         }
         Ok(())
     }
 
-    /// One entry, and what is below it.
-    fn entry(&mut self, here: &Here, name: &OsStr) -> Result<()> {
-        let path = here.path.join(name);
+    /// One entry; what is below it is looked at later.
+    fn entry(&mut self, here: &Here, name: &OsStr) -> io::Result<()> {
+        let path = here.place.path.join(name);
         if self.view.is_own(&path) {
             return Ok(());
         }
-        let at = || reading(&path);
-        let marks = Marks::read(&here.upper, name, self.view.marks).map_err(at())?;
-        let old = stat_in(&here.lower, name).map_err(at())?;
-        let new = here.merged.stat(name).map_err(at())?;
+        let marks = Marks::read(&here.upper, name, self.view.marks)?;
+        let old = stat_in(&here.lower, name)?;
+        let new = here.merged.stat(name)?;
         let (new, old) = match (new, old) {
             (Some(new), old) => {
-                if marks.is_none() && !here.whole {
+                if marks.is_none() && !here.place.whole {
                     return Ok(()); // the lower's own
                 }
                 (new, old)
             }
             (None, Some(old)) => {
                 // Either a whiteout, or hidden by an opaque directory.
-                if marks.as_ref().is_some_and(|m| m.whiteout) || here.opaque {
-                    self.add(&path, old.kind, How::Deleted, 0);
+                if marks.as_ref().is_some_and(|m| m.whiteout) || here.place.opaque {
+                    self.add(&path, How::Deleted, None, Some(old));
                 }
                 return Ok(());
             }
             (None, None) => return Ok(()), // a whiteout of nothing, or gone in the meantime
         };
-        self.compare(here, name, &path, &marks, &new, old.as_ref())
-            .map_err(at())?;
+        self.compare(here, name, &path, &marks, &new, old.as_ref())?;
         if new.kind == Kind::Directory {
-            if let Some(below) = self.descend(here, name)? {
-                self.all(&below)?;
-            }
+            let below = self.place_below(here, name, path, marks);
+            self.todo.push(below);
         }
         Ok(())
     }
@@ -241,10 +317,11 @@ impl Walk<'_> {
         old: Option<&Stat>,
     ) -> io::Result<()> {
         let redirect = marks.as_ref().and_then(|m| m.redirect.as_ref());
-        if let (Some(from), Renames::Shown) = (redirect, self.renames) {
-            let from = self.resolve(here, from);
-            if from != path {
-                self.add(path, new.kind, How::Renamed { from }, new.size);
+        let redirect = redirect.map(|from| resolve(here, from));
+        if let Some(from) = redirect.filter(|from| from != path) {
+            self.found.renamed.push((path.to_owned(), from.clone()));
+            if self.renames == Renames::Shown {
+                self.add(path, How::Renamed { from }, Some(new), old.cloned());
                 return Ok(());
             }
         }
@@ -259,21 +336,24 @@ impl Walk<'_> {
                     if what.is_empty() {
                         return Ok(());
                     }
-                    self.add(path, new.kind, How::Changed { what }, new.size);
-                    if let Some(change) = self.found.last_mut() {
+                    self.add(path, How::Changed { what }, Some(new), Some(old.clone()));
+                    if let Some(change) = self.found.changes.last_mut() {
                         change.from_init = true;
                     }
                     return Ok(());
                 }
                 if what.is_empty() {
+                    if new.kind == Kind::File && new.links > 1 {
+                        self.found.same.insert(new.id, path.to_owned());
+                    }
                     return Ok(());
                 }
                 How::Changed { what }
             }
             _ => How::Added,
         };
-        self.add(path, new.kind, how, new.size);
-        if let (Some(change), Some(marks)) = (self.found.last_mut(), marks) {
+        self.add(path, how, Some(new), old.cloned());
+        if let (Some(change), Some(marks)) = (self.found.changes.last_mut(), marks) {
             change.metadata_only = marks.metadata_only;
         }
         Ok(())
@@ -306,68 +386,50 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn add(&mut self, path: &Path, kind: Kind, how: How, size: u64) {
-        self.found.push(Change {
+    fn add(&mut self, path: &Path, how: How, new: Option<&Stat>, old: Option<Stat>) {
+        let Some(stat) = new.or(old.as_ref()) else {
+            return; // there is one or the other
+        };
+        self.found.changes.push(Change {
             path: path.to_owned(),
-            kind,
+            kind: stat.kind,
             how,
             metadata_only: false,
-            size: if kind == Kind::File { size } else { 0 },
+            size: match (stat.kind, new) {
+                (Kind::File, Some(stat)) => stat.size,
+                _ => 0,
+            },
             from_init: false,
+            new: new.cloned(),
+            old,
         });
     }
 
-    /// Path in the lower that a redirect names.
-    fn resolve(&self, here: &Here, redirect: &Path) -> PathBuf {
-        match redirect.is_absolute() {
-            true => redirect.to_owned(),
-            false => here.lower_path.join(redirect),
+    /// The directory `name`; `None` when the running system has no such directory.
+    fn below(&self, here: Option<&Here>, name: &OsStr) -> io::Result<Option<Place>> {
+        let Some(here) = here else { return Ok(None) };
+        let is_dir = |stat: Stat| stat.kind == Kind::Directory;
+        if !here.merged.stat(name)?.is_some_and(is_dir) {
+            return Ok(None);
         }
-    }
-
-    /// The directory `name` in each tree; `None` when the running system has no such directory.
-    fn descend(&self, here: &Here, name: &OsStr) -> Result<Option<Here>> {
-        let path = here.path.join(name);
-        if path.components().count() > DEEPEST {
-            let top: PathBuf = path.components().take(4).collect();
-            return Err(Error::refused(
-                format!("{} is more than {DEEPEST} directories deep", top.quoted()),
-                "move what is in it, or name other paths",
-            ));
-        }
-        self.open_below(here, name, &path).map_err(reading(&path))
-    }
-
-    fn open_below(&self, here: &Here, name: &OsStr, path: &Path) -> io::Result<Option<Here>> {
-        let merged = match here.merged.dir(name) {
-            Ok(dir) => dir,
-            Err(error) if super::dir::is_absent(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let open = |dir: &Option<Dir>| match dir {
-            Some(dir) => dir.walk(Path::new(name)),
-            None => Ok(None),
-        };
         let marks = Marks::read(&here.upper, name, self.view.marks)?;
+        let path = here.place.path.join(name);
+        Ok(Some(self.place_below(here, name, path, marks)))
+    }
+
+    fn place_below(&self, here: &Here, name: &OsStr, path: PathBuf, marks: Option<Marks>) -> Place {
         let marks = marks.filter(|m| m.stat.kind == Kind::Directory);
-        let upper = open(&here.upper)?;
-        let redirect = marks.as_ref().and_then(|m| m.redirect.clone());
-        let mut below = Here {
-            lower: open(&here.lower)?,
-            lower_path: here.lower_path.join(name),
+        let mut below = Place {
+            path,
+            lower_path: here.place.lower_path.join(name),
             opaque: marks.as_ref().is_some_and(|m| m.opaque)
-                || (here.opaque && here.lower.is_some()),
+                || (here.place.opaque && here.lower.is_some()),
             // In an unchanged directory nothing is listed, unless all is.
-            whole: here.whole,
-            path: path.to_owned(),
-            merged,
-            upper,
+            whole: here.place.whole,
         };
-        match (redirect, self.renames) {
+        match (marks.and_then(|m| m.redirect), self.renames) {
             (Some(from), Renames::Shown) => {
-                let from = self.resolve(here, &from);
-                below.lower = self.view.lower.walk(&from)?;
-                below.lower_path = from;
+                below.lower_path = resolve(here, &from);
                 below.opaque = false;
             }
             (Some(_), Renames::Expanded) => {
@@ -377,7 +439,15 @@ impl Walk<'_> {
             }
             (None, _) => {}
         }
-        Ok(Some(below))
+        below
+    }
+}
+
+/// Path in the lower that a redirect names.
+fn resolve(here: &Here, redirect: &Path) -> PathBuf {
+    match redirect.is_absolute() {
+        true => redirect.to_owned(),
+        false => here.place.lower_path.join(redirect),
     }
 }
 
@@ -435,7 +505,7 @@ mod tests {
         fn changes(&self, path: &str, renames: Renames) -> Option<Vec<String>> {
             let (upper, lower) = (self.at("upper"), self.at("lower"));
             let view = View::of(&upper, &lower, &self.at("merged"), &self.at("ram"));
-            let found = changes(&view, Path::new(path), renames).unwrap()?;
+            let found = changes(&view, Path::new(path), renames).unwrap()?.changes;
             let text = |c: &Change| {
                 let how = match &c.how {
                     How::Added => "added".to_owned(),

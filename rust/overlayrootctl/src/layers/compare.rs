@@ -2,10 +2,11 @@
 //! What is different between two entries.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 
 use serde::Serialize;
 
+use super::content;
 use super::dir::{Dir, Kind, Stat, Xattrs};
 
 /// An entry: a directory and a name in it.
@@ -121,34 +122,7 @@ fn same_content(a: At<'_>, a_stat: &Stat, b: At<'_>, b_stat: &Stat) -> io::Resul
     if a_stat.size != b_stat.size {
         return Ok(false);
     }
-    if a_stat.size == 0 {
-        return Ok(true);
-    }
-    let (mut a, mut b) = (a.dir.file(a.name)?, b.dir.file(b.name)?);
-    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let (one, two) = (fill(&mut a, &mut left)?, fill(&mut b, &mut right)?);
-        if left.get(..one) != right.get(..two) {
-            return Ok(false);
-        }
-        if one == 0 {
-            return Ok(true);
-        }
-    }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut at = 0;
-    while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(count) => at += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(at)
+    content::is_same(&a.dir.file(a.name)?, &b.dir.file(b.name)?)
 }
 
 #[cfg(test)]

@@ -3,37 +3,38 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, CWD,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, CWD,
 };
 use rustix::io::Errno;
 
 use super::compare::{At, What};
+use super::content::{self, Digest};
+use super::descent::Descent;
 use super::dir::{Dir, Held, Kind, Stat, Xattrs};
 
 /// How often a file is copied again that was written to in the meantime.
 const ATTEMPTS: u32 = 3;
 
-/// Makes `name` in `to`, which must not exist, and makes it safe on the disk. A directory is made without
-/// what is in it, and gets its times when everything is in: [`set_times`].
+/// Makes `name` in `to`, which must not exist. It is safe on the disk after the next sync of the file system, and
+/// nothing may lead to it before. A directory is made without what is in it, and gets its times when everything is
+/// in: [`set_own_times`].
 ///
 /// The entry is held, not its name: contents, owner, mode and attributes are those of one file, whatever
 /// takes its name meanwhile. The same goes for what is made. Returns what was copied.
 pub fn copy(from: &Held, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result<Copied> {
     for _ in 0..ATTEMPTS {
         let before = from.stat()?;
-        let made = create(from, &before, to, name)?;
+        let (made, digest) = create(from, &before, to, name)?;
         set_attributes(&before, xattrs, &made)?;
-        if before.kind == Kind::File {
-            made.file()?.sync_all()?;
-        }
         if before.kind == Kind::Directory || before.is_unchanged(&from.stat()?) {
             return Ok(Copied {
-                digest: digest(&made, before.kind)?,
+                made: made.stat()?.id,
+                digest: Some(digest),
                 stat: before,
                 xattrs: xattrs.clone(),
             });
@@ -46,9 +47,13 @@ pub fn copy(from: &Held, xattrs: &Xattrs, to: &Dir, name: &OsStr) -> io::Result<
 /// What a copy is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    stat: Stat,
+    /// Device and inode of what was made.
+    pub made: (u64, u64),
+    /// What it was made from.
+    pub stat: Stat,
     xattrs: Xattrs,
-    digest: u64,
+    /// `None` when contents were not copied.
+    digest: Option<Digest>,
 }
 
 impl Copied {
@@ -59,17 +64,23 @@ impl Copied {
         if found.kind != self.stat.kind {
             return Ok(vec![What::Type]);
         }
-        let mut what = Vec::new();
-        if found.kind == Kind::File {
-            // So that it comes from the disk, not from the cache.
-            let _ = rustix::fs::fadvise(held.file()?, 0, None, rustix::fs::Advice::DontNeed);
-            // a hint
-        }
         let device = |stat: &Stat| match stat.kind {
             Kind::CharDevice | Kind::BlockDevice => stat.device,
             _ => (0, 0),
         };
-        if digest(&held, found.kind)? != self.digest || device(&found) != device(&self.stat) {
+        let mut what = Vec::new();
+        let content_differs = match (self.digest, found.kind) {
+            (None, _) => false,
+            (Some(digest), Kind::File) => {
+                let file = held.file()?;
+                // So that it comes from the disk, not from the cache: a hint.
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+                found.size != self.stat.size || Digest::of(&file, &found)? != digest
+            }
+            (Some(digest), Kind::Symlink) => digest_of(held.link()?.as_bytes()) != digest,
+            (Some(_), _) => false,
+        };
+        if content_differs || device(&found) != device(&self.stat) {
             what.push(What::Content);
         }
         if found.kind != Kind::Symlink && found.mode != self.stat.mode {
@@ -88,50 +99,35 @@ impl Copied {
     }
 }
 
-/// Stands for the contents of a file or the target of a link (FNV-1a, 64 bits); finds accidents.
-fn digest(entry: &Held, kind: Kind) -> io::Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    match kind {
-        Kind::File => {
-            let mut file = entry.file()?;
-            let mut buffer = vec![0; 64 << 10];
-            loop {
-                match file.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) => add(buffer.get(..count).unwrap_or_default()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Kind::Symlink => add(entry.link()?.as_bytes()),
-        _ => {}
-    }
-    Ok(hash)
+/// Of the target of a link.
+fn digest_of(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    digest.add(0, bytes);
+    digest
 }
 
 /// Makes the entry, for root only; it gets its owner and mode later.
-fn create(from: &Held, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<Held> {
+fn create(from: &Held, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<(Held, Digest)> {
     let mode = Mode::RUSR | Mode::WUSR;
     let node = |kind: FileType| {
         let device = rustix::fs::makedev(stat.device.0, stat.device.1);
         rustix::fs::mknodat(to, name, kind, mode, device)
     };
+    let mut digest = Digest::default();
     match stat.kind {
         Kind::File => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
             let file = rustix::fs::openat(to, name, flags | OFlags::CLOEXEC, mode)?;
-            let mut file = File::from(file);
-            copy_content(&mut from.file()?, &mut file)?;
-            return Ok(Held::of(file.into()));
+            let file = File::from(file);
+            let digest = content::copy(&from.file()?, stat, &file)?;
+            return Ok((Held::of(file.into()), digest));
         }
         Kind::Directory => rustix::fs::mkdirat(to, name, Mode::RWXU)?,
-        Kind::Symlink => rustix::fs::symlinkat(from.link()?, to, name)?,
+        Kind::Symlink => {
+            let target = from.link()?;
+            digest = digest_of(target.as_bytes());
+            rustix::fs::symlinkat(target, to, name)?;
+        }
         Kind::CharDevice => node(FileType::CharacterDevice)?,
         Kind::BlockDevice => node(FileType::BlockDevice)?,
         Kind::Fifo => node(FileType::Fifo)?,
@@ -139,7 +135,7 @@ fn create(from: &Held, stat: &Stat, to: &Dir, name: &OsStr) -> io::Result<Held> 
     }
     let made = to.hold(name)?;
     match was_just_made(&made.stat()?, stat.kind) {
-        true => Ok(made),
+        true => Ok((made, digest)),
         false => Err(Errno::BUSY.into()),
     }
 }
@@ -153,29 +149,6 @@ fn was_just_made(there: &Stat, kind: Kind) -> bool {
             Kind::Directory => there.mode & 0o077 == 0,
             _ => there.links == 1,
         }
-}
-
-/// Copies data and leaves holes out.
-fn copy_content(from: &mut File, to: &mut File) -> io::Result<()> {
-    let length = from.metadata()?.len();
-    let mut at = 0;
-    while at < length {
-        let (start, end) = match rustix::fs::seek(&*from, SeekFrom::Data(at)) {
-            Ok(start) => (start, rustix::fs::seek(&*from, SeekFrom::Hole(start))?),
-            Err(Errno::NXIO) => break, // nothing but a hole is left
-            Err(_) => (at, u64::MAX),  // a file system that does not know
-        };
-        rustix::fs::seek(&*from, SeekFrom::Start(start))?;
-        rustix::fs::seek(&*to, SeekFrom::Start(start))?;
-        let copied = io::copy(&mut (&*from).take(end - start), to)?;
-        if copied == 0 {
-            break;
-        }
-        at = start + copied;
-    }
-    // A hole at the end.
-    to.set_len(length.max(at))?;
-    to.flush()
 }
 
 /// Owner, mode, attributes, times.
@@ -210,17 +183,6 @@ fn set_xattrs(wanted: &Xattrs, entry: &Held) -> io::Result<()> {
     Ok(())
 }
 
-/// Times of an entry, link or not.
-pub fn set_times(stat: &Stat, dir: &Dir, name: &OsStr) -> io::Result<()> {
-    let times = timestamps(stat);
-    Ok(rustix::fs::utimensat(
-        dir,
-        name,
-        &times,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
-}
-
 /// Times of an open directory.
 pub fn set_own_times(stat: &Stat, dir: &Dir) -> io::Result<()> {
     Ok(rustix::fs::futimens(dir.as_fd(), &timestamps(stat))?)
@@ -249,14 +211,54 @@ pub fn copy_directory_attributes(
         return Err(Errno::NOTDIR.into());
     }
     set_attributes(from, xattrs, &held)?;
+    attributes_of(from, xattrs, &held)
+}
+
+/// Gives an entry that is there, and has no other name, one attribute of another one: the file system does that at
+/// once, so that a cut leaves the old one or the new one.
+pub fn copy_one_attribute(
+    which: What,
+    from: &Stat,
+    xattrs: &Xattrs,
+    dir: &Dir,
+    name: &OsStr,
+) -> io::Result<Copied> {
+    let held = dir.hold(name)?;
+    let there = held.stat()?;
+    if there.kind != from.kind || there.kind == Kind::Symlink || there.links != 1 {
+        return Err(Errno::BUSY.into());
+    }
+    let (path, itself) = (held.path(), AtFlags::empty());
+    match which {
+        What::Mode => {
+            rustix::fs::chmodat(CWD, &path, Mode::from_raw_mode(from.mode as _), itself)?;
+        }
+        What::Owner => {
+            let (uid, gid) = (Uid::from_raw(from.uid), Gid::from_raw(from.gid));
+            rustix::fs::chownat(&held, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        }
+        What::Time => rustix::fs::utimensat(CWD, &path, &timestamps(from), itself)?,
+        What::Attributes => set_xattrs(xattrs, &held)?,
+        What::Type | What::Content => return Err(Errno::INVAL.into()),
+    }
+    attributes_of(from, xattrs, &held)
+}
+
+fn attributes_of(from: &Stat, xattrs: &Xattrs, made: &Held) -> io::Result<Copied> {
     Ok(Copied {
-        digest: digest(&held, Kind::Directory)?,
+        made: made.stat()?.id,
+        digest: None,
         stat: from.clone(),
         xattrs: xattrs.clone(),
     })
 }
 
-/// Removes an entry and everything below, on its own file system.
+/// Whether an error says that there is no such entry.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
+}
+
+/// Removes an entry and everything below, on its own file system and however deep.
 pub fn remove(dir: &Dir, name: &OsStr) -> io::Result<()> {
     let Some(stat) = dir.stat(name)? else {
         return Ok(());
@@ -264,14 +266,26 @@ pub fn remove(dir: &Dir, name: &OsStr) -> io::Result<()> {
     if stat.kind != Kind::Directory {
         return Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?);
     }
-    let below = dir.dir(name)?;
-    if below.own_stat()?.id.0 != dir.own_stat()?.id.0 {
-        return Err(Errno::XDEV.into());
+    let mut place = Descent::at(dir)?;
+    place.down(name)?;
+    let mut levels = vec![(name.to_owned(), place.here().names()?)];
+    while let Some((_, names)) = levels.last_mut() {
+        if let Some(entry) = names.pop() {
+            let here = place.here();
+            match here.stat(&entry)? {
+                None => {}
+                Some(stat) if stat.kind == Kind::Directory => {
+                    place.down(&entry)?;
+                    levels.push((entry, place.here().names()?));
+                }
+                Some(_) => rustix::fs::unlinkat(here, &entry, AtFlags::empty())?,
+            }
+        } else if let Some((done, _)) = levels.pop() {
+            place.up()?;
+            rustix::fs::unlinkat(place.here(), &done, AtFlags::REMOVEDIR)?;
+        }
     }
-    for entry in below.names()? {
-        remove(&below, &entry)?;
-    }
-    Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,16 +10,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, CWD};
+use rustix::fs::{
+    AtFlags, FileType, IFlags, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, CWD,
+};
 use rustix::io::Errno;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A directory that is open.
 #[derive(Debug)]
 pub struct Dir(OwnedFd);
 
 /// Type of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Regular file.
@@ -110,7 +112,9 @@ impl Dir {
         match rustix::fs::openat2(&self.0, below, OPEN_DIR, Mode::empty(), how) {
             Ok(dir) => Ok(Some(Dir(dir))),
             // It is not there, or a filter of system calls does not let it pass; or something was renamed meanwhile.
-            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => self.walk_by_hand(path),
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::NAMETOOLONG) => {
+                self.walk_by_hand(path)
+            }
             Err(error) if is_absent(&error.into()) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -176,6 +180,36 @@ impl Dir {
         Ok(Held(entry))
     }
 
+    /// What chattr(1) has set on an entry, by its letters: of append-only, compressed, immutable and no dump, those
+    /// that are set. None where the file system does not say.
+    pub fn flags(&self, name: &OsStr) -> String {
+        let itself = AtFlags::SYMLINK_NOFOLLOW;
+        let found = match rustix::fs::statx(&self.0, name, itself, StatxFlags::empty()) {
+            Ok(found) => {
+                let has = |flag| found.stx_attributes.contains(flag);
+                [
+                    (has(StatxAttributes::APPEND), 'a'),
+                    (has(StatxAttributes::COMPRESSED), 'c'),
+                    (has(StatxAttributes::NODUMP), 'd'),
+                    (has(StatxAttributes::IMMUTABLE), 'i'),
+                ]
+            }
+            // Linux before 4.11.
+            Err(_) => {
+                let flags = self.hold(name).ok().and_then(|held| held.flags());
+                let has = |flag| flags.is_some_and(|flags| flags.contains(flag));
+                [
+                    (has(IFlags::APPEND), 'a'),
+                    (has(IFlags::COMPRESSED), 'c'),
+                    (has(IFlags::NODUMP), 'd'),
+                    (has(IFlags::IMMUTABLE), 'i'),
+                ]
+            }
+        };
+        let set = found.iter().filter(|(set, _)| *set);
+        set.map(|(_, letter)| *letter).collect()
+    }
+
     /// Target of a symbolic link.
     pub fn link(&self, name: &OsStr) -> io::Result<OsString> {
         let target = rustix::fs::readlinkat(&self.0, name, Vec::new())?;
@@ -189,10 +223,18 @@ impl Dir {
 
     /// One extended attribute of an entry.
     pub fn xattr(&self, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
-        match self.hold(name) {
-            Ok(entry) => xattr(&entry.path(), OsStr::new(attribute)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
+        // Through the directory that is open: the name itself is not followed.
+        let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
+        path.push(name);
+        let attribute = OsStr::new(attribute);
+        match enough_room(|value| rustix::fs::lgetxattr(&path, attribute, value)) {
+            Ok((mut value, length)) => {
+                value.truncate(length);
+                Ok(Some(value))
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+            Err(error) if is_absent(&error.into()) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -223,6 +265,15 @@ impl Held {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 
+    /// Flags by ioctl, on files and directories.
+    fn flags(&self) -> Option<IFlags> {
+        let kind = self.stat().ok()?.kind;
+        if !matches!(kind, Kind::File | Kind::Directory) {
+            return None;
+        }
+        rustix::fs::ioctl_getflags(File::open(self.path()).ok()?).ok()
+    }
+
     /// Opens it for reading; only a regular file is.
     pub fn file(&self) -> io::Result<File> {
         match self.stat()?.kind {
@@ -240,10 +291,9 @@ impl Held {
     /// Extended attributes; none where the file system has none.
     pub fn xattrs(&self) -> io::Result<Xattrs> {
         let path = self.path();
-        let mut list = vec![0u8; 64 << 10]; // the most that the kernel gives (XATTR_LIST_MAX)
-        let length = match rustix::fs::listxattr(&path, &mut list[..]) {
-            Ok(length) => length,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => 0,
+        let (list, length) = match enough_room(|list| rustix::fs::listxattr(&path, list)) {
+            Ok(found) => found,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Xattrs::new()),
             Err(error) => return Err(error.into()),
         };
         let mut found = Xattrs::new();
@@ -268,15 +318,26 @@ impl AsFd for Held {
 
 /// An attribute of what is held behind a path of [`Held::path`].
 fn xattr(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
-    let mut value = vec![0u8; 64 << 10]; // XATTR_SIZE_MAX
-    match rustix::fs::getxattr(path, name, &mut value[..]) {
-        Ok(length) => {
+    match enough_room(|value| rustix::fs::getxattr(path, name, value)) {
+        Ok((mut value, length)) => {
             value.truncate(length);
             Ok(Some(value))
         }
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Reads what is short most of the time, and at most 64 KiB (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+fn enough_room(
+    read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<(Vec<u8>, usize)> {
+    let mut room = vec![0; 512];
+    match read(&mut room) {
+        Err(Errno::RANGE) => room.resize(64 << 10, 0),
+        other => return other.map(|length| (room, length)),
+    }
+    read(&mut room).map(|length| (room, length))
 }
 
 /// Whether an error of opening means that no such directory is there.

@@ -3,7 +3,9 @@
 
 pub mod changes;
 pub mod compare;
+pub mod content;
 pub mod copy;
+pub mod descent;
 pub mod dir;
 pub mod marks;
 pub mod view;

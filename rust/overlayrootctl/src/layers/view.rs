@@ -17,6 +17,10 @@ use crate::error::{Error, Result};
 use crate::live::{self, Layers};
 use crate::quoting::Quote;
 
+/// A folder of the lower that is no part of the system: where changes are made ready, and where what they replace
+/// stays.
+pub const AREA: &str = ".overlayroot";
+
 /// The trees.
 #[derive(Debug)]
 pub struct View {
@@ -26,7 +30,8 @@ pub struct View {
     pub lower: Dir,
     /// The running system's root, without its other mounts.
     pub merged: Dir,
-    /// Where the layers themselves are seen in the running system: no changes that anybody made.
+    /// Where the layers themselves are seen in the running system, and the tool's own folder: no changes that
+    /// anybody made.
     pub own: Vec<PathBuf>,
     /// How the names of overlayfs's marks in the upper begin.
     pub marks: &'static str,
@@ -112,7 +117,11 @@ impl View {
             upper,
             lower,
             merged: merged?,
-            own: vec![PathBuf::from(&layers.lower.target), cover.to_owned()],
+            own: vec![
+                PathBuf::from(&layers.lower.target),
+                cover.to_owned(),
+                Path::new("/").join(AREA),
+            ],
             marks: match layers.user_marks {
                 true => marks::USER,
                 false => marks::TRUSTED,
@@ -128,7 +137,7 @@ impl View {
             upper: Dir::open(upper).unwrap(),
             lower: Dir::open(lower).unwrap(),
             merged: Dir::open(merged).unwrap(),
-            own: Vec::new(),
+            own: vec![Path::new("/").join(AREA)],
             marks: marks::USER,
             ram: ram.to_owned(),
         }

@@ -1,53 +1,104 @@
 // SPDX-License-Identifier: MIT
 //! A folder in the real root where copies are made before they take their places, and where what they
-//! replace stays until nobody uses it any more.
+//! replace stays.
 //!
 //! A file without a name that a process (or the overlay above it) still uses would keep the file system
-//! from becoming read-only again. So what is replaced or deleted keeps a name here until the next boot;
-//! then the next commit or edit removes it. What a cut leaves here harms nobody, and goes the same way.
+//! from becoming read-only again. So what is replaced or deleted keeps a name here, at least until the next boot:
+//!
+//! - `commits/NUMBER/`: what a commit has replaced, and its record ([`super::record`]);
+//! - `old-BOOT/`: what commands of `edit` have replaced while it was in use; the next boot's first command removes it;
+//! - `new/`: copies that have not taken their places. What a cut leaves there harms nobody, and goes the same way.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::layers::copy;
-use crate::layers::dir::{Dir, Kind};
+use crate::layers::dir::Dir;
+use crate::layers::view::AREA;
 
-/// Its name, at the top of the real root.
-pub const NAME: &str = ".overlayroot";
 const NEW: &str = "new";
 const OLD: &str = "old-";
+const COMMITS: &str = "commits";
+/// Where the record of a commit is made ready, in `new/`.
+const READY: &str = "commit";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The folder.
 #[derive(Debug)]
 pub struct Area {
     top: Dir,
-    new: Dir,
+    new: Rc<Dir>,
     old: Dir,
-    old_name: OsString,
+    commits: Dir,
+    boot: String,
     count: u32,
+}
+
+/// What tells this boot from all others.
+pub fn boot_id() -> Result<String> {
+    let boot = std::fs::read_to_string(BOOT_ID).map_err(Error::system("read", BOOT_ID))?;
+    Ok(boot.trim().to_owned())
+}
+
+/// The records of commits, for reading; `None` when there are none.
+pub fn commits(lower: &Dir) -> io::Result<Option<Dir>> {
+    match lower.walk(AREA.as_ref())? {
+        Some(top) => top.walk(COMMITS.as_ref()),
+        None => Ok(None),
+    }
 }
 
 impl Area {
     /// Makes it in a writable lower, or takes the one that is there and removes what is not needed.
     pub fn open(lower: &Dir) -> Result<Area> {
-        let boot = std::fs::read_to_string(BOOT_ID).map_err(Error::system("read", BOOT_ID))?;
-        make(lower, boot.trim()).map_err(Error::system("make", format!("/{NAME} in the real root")))
+        let boot = boot_id()?;
+        Area::make(lower, &boot).map_err(Error::system("make", format!("/{AREA} in the real root")))
+    }
+
+    /// The same, for a boot.
+    pub fn make(lower: &Dir, boot: &str) -> io::Result<Area> {
+        let top = private_dir(lower, OsStr::new(AREA))?;
+        let old_name = format!("{OLD}{boot}");
+        for name in top.names()? {
+            if name != *old_name && name != COMMITS {
+                if let Err(error) = copy::remove(&top, &name) {
+                    log::warn!("cannot remove all of /{AREA}/{name:?}, continuing: {error}");
+                }
+            }
+        }
+        Ok(Area {
+            new: Rc::new(private_dir(&top, OsStr::new(NEW))?),
+            old: private_dir(&top, OsStr::new(&old_name))?,
+            commits: private_dir(&top, OsStr::new(COMMITS))?,
+            boot: boot.to_owned(),
+            top,
+            count: 0,
+        })
     }
 
     /// The directory where copies are made.
-    pub fn new_files(&self) -> &Dir {
+    pub fn new_files(&self) -> &Rc<Dir> {
         &self.new
     }
 
-    /// The directory where what was replaced stays.
+    /// The directory where what was in use stays.
     pub fn old_files(&self) -> &Dir {
         &self.old
+    }
+
+    /// The records of commits.
+    pub fn commits(&self) -> &Dir {
+        &self.commits
+    }
+
+    /// What tells this boot from all others.
+    pub fn boot(&self) -> &str {
+        &self.boot
     }
 
     /// A name that is free for a copy.
@@ -56,51 +107,43 @@ impl Area {
         OsString::from(self.count.to_string())
     }
 
-    /// Puts a copy into place. What was there stays in the area. A cut leaves either one or the other.
-    pub fn publish(&mut self, copy: &OsStr, dir: &Dir, name: &OsStr) -> io::Result<()> {
-        let is_dir = |dir: &Dir, name: &OsStr| {
-            dir.stat(name)
-                .map(|stat| stat.map(|s| s.kind == Kind::Directory))
-        };
-        match (is_dir(&self.new, copy)?, is_dir(dir, name)?) {
-            (_, None) => {}
-            (Some(false), Some(false)) => {
-                let parked = self.free_old_name()?;
-                match rustix::fs::linkat(dir, name, &self.old, &parked, AtFlags::empty()) {
-                    // A file system without hard links, or too many of them: it goes without.
-                    Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            (_, Some(_)) => {
-                rustix::fs::renameat_with(&self.new, copy, dir, name, RenameFlags::EXCHANGE)?;
-                let parked = self.free_old_name()?;
-                return Ok(rustix::fs::renameat(&self.new, copy, &self.old, &parked)?);
-            }
-        }
-        Ok(rustix::fs::renameat(&self.new, copy, dir, name)?)
+    /// A folder for a commit, which [`enter`](Area::enter) puts among the others.
+    pub fn prepare(&self) -> io::Result<Dir> {
+        private_dir(&self.new, OsStr::new(READY))
     }
 
-    /// Takes an entry, with all that is in it, out of its place.
-    pub fn retire(&mut self, dir: &Dir, name: &OsStr) -> io::Result<()> {
-        let parked = self.free_old_name()?;
-        Ok(rustix::fs::renameat(dir, name, &self.old, &parked)?)
+    /// The number that the next commit gets.
+    pub fn next_number(&self) -> io::Result<u32> {
+        let names = self.commits.names()?;
+        let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+        Ok(numbers.max().unwrap_or(0u32) + 1)
+    }
+
+    /// Puts the folder that was prepared among the commits: from now on this commit has begun.
+    pub fn enter(&self, number: u32) -> io::Result<()> {
+        let name = number.to_string();
+        Ok(rustix::fs::renameat(
+            &*self.new,
+            READY,
+            &self.commits,
+            name,
+        )?)
     }
 
     /// Whether a directory can change places with a file in one step (Linux 3.15, not every file system).
     pub fn can_exchange(&self) -> bool {
         let (a, b) = (OsStr::new("exchange-a"), OsStr::new("exchange-b"));
-        let make = |name| rustix::fs::mkdirat(&self.new, name, Mode::RWXU);
+        let make = |name| rustix::fs::mkdirat(&*self.new, name, Mode::RWXU);
         let done = make(a).and(make(b)).and_then(|()| {
-            rustix::fs::renameat_with(&self.new, a, &self.new, b, RenameFlags::EXCHANGE)
+            rustix::fs::renameat_with(&*self.new, a, &*self.new, b, RenameFlags::EXCHANGE)
         });
         for name in [a, b] {
-            let _ = rustix::fs::unlinkat(&self.new, name, AtFlags::REMOVEDIR); // the next one removes it
+            let _ = rustix::fs::unlinkat(&*self.new, name, AtFlags::REMOVEDIR); // the next one removes it
         }
         done.is_ok()
     }
 
-    /// A name that is free for what is replaced.
+    /// A name that is free for what is in use.
     pub fn free_old_name(&mut self) -> io::Result<OsString> {
         loop {
             let name = self.fresh();
@@ -110,41 +153,17 @@ impl Area {
         }
     }
 
-    /// Makes it safe on the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        for dir in [&self.new, &self.old, &self.top] {
-            rustix::fs::fsync(dir.as_fd())?;
-        }
-        Ok(())
-    }
-
     /// Removes copies that did not take their places, and what is empty.
     pub fn close(self, lower: &Dir) {
         for name in self.new.names().unwrap_or_default() {
             let _ = copy::remove(&self.new, &name); // the next one removes it
         }
         // What cannot be removed is not empty, and the next one tries again.
-        let _ = rustix::fs::unlinkat(&self.top, NEW, AtFlags::REMOVEDIR);
-        let _ = rustix::fs::unlinkat(&self.top, &self.old_name, AtFlags::REMOVEDIR);
-        let _ = rustix::fs::unlinkat(lower, NAME, AtFlags::REMOVEDIR);
-    }
-}
-
-fn make(lower: &Dir, boot: &str) -> io::Result<Area> {
-    let top = private_dir(lower, OsStr::new(NAME))?;
-    let old_name = OsString::from(format!("{OLD}{boot}"));
-    for name in top.names()? {
-        if name != old_name {
-            copy::remove(&top, &name)?;
+        for name in [NEW, COMMITS, &*format!("{OLD}{}", self.boot)] {
+            let _ = rustix::fs::unlinkat(&self.top, name, AtFlags::REMOVEDIR);
         }
+        let _ = rustix::fs::unlinkat(lower, AREA, AtFlags::REMOVEDIR);
     }
-    Ok(Area {
-        new: private_dir(&top, OsStr::new(NEW))?,
-        old: private_dir(&top, &old_name)?,
-        old_name,
-        top,
-        count: 0,
-    })
 }
 
 /// A directory that only root can look into; somebody else's is refused.
@@ -167,52 +186,37 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn old_and_new_change_places() {
+    fn what_was_in_use_stays_for_a_boot_and_commits_stay_longer() {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path);
         let lower = Dir::open(folder.path()).unwrap();
-        let mut area = make(&lower, "boot-1").unwrap();
-        let write =
-            |name: &OsStr, text: &str| fs::write(at(".overlayroot/new").join(name), text).unwrap();
-
-        for (name, before) in [("added", None), ("changed", Some("old"))] {
-            if let Some(text) = before {
-                fs::write(at(name), text).unwrap();
-            }
-            let copy = area.fresh();
-            write(&copy, "new");
-            area.publish(&copy, &lower, OsStr::new(name)).unwrap();
-            assert_eq!(fs::read_to_string(at(name)).unwrap(), "new");
-        }
-        fs::create_dir_all(at("folder/deep")).unwrap();
-        if area.can_exchange() {
-            let copy = area.fresh();
-            write(&copy, "a file now");
-            area.publish(&copy, &lower, OsStr::new("folder")).unwrap();
-            assert_eq!(fs::read_to_string(at("folder")).unwrap(), "a file now");
-        }
-        fs::create_dir_all(at("gone/deep")).unwrap();
-        area.retire(&lower, OsStr::new("gone")).unwrap();
-        assert!(!at("gone").exists());
-        area.sync().unwrap();
+        let area = Area::make(&lower, "boot-1").unwrap();
+        fs::write(at(".overlayroot/old-boot-1/1"), "").unwrap();
+        area.prepare().unwrap();
+        assert_eq!(area.next_number().unwrap(), 1);
+        area.enter(1).unwrap();
+        assert_eq!(area.next_number().unwrap(), 2);
+        fs::write(at(".overlayroot/commits/1/x"), "").unwrap();
+        fs::write(at(".overlayroot/new/left"), "").unwrap();
         area.close(&lower);
-        assert!(at(".overlayroot/old-boot-1").exists() && !at(".overlayroot/new").exists());
-
-        // The same boot keeps it, the next one does not.
-        make(&lower, "boot-1").unwrap().close(&lower);
-        assert!(at(".overlayroot/old-boot-1").exists());
-        make(&lower, "boot-2").unwrap().close(&lower);
+        Area::make(&lower, "boot-1").unwrap().close(&lower);
+        assert!(at(".overlayroot/old-boot-1/1").exists() && !at(".overlayroot/new").exists());
+        Area::make(&lower, "boot-2").unwrap().close(&lower);
+        assert!(!at(".overlayroot/old-boot-1").exists());
+        assert!(at(".overlayroot/commits/1/x").exists());
+        fs::remove_dir_all(at(".overlayroot/commits/1")).unwrap();
+        Area::make(&lower, "boot-2").unwrap().close(&lower);
         assert!(!at(".overlayroot").exists());
     }
 
     #[test]
     fn somebody_elses_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc", folder.path().join(NAME)).unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join(AREA)).unwrap();
         let lower = Dir::open(folder.path()).unwrap();
-        assert!(make(&lower, "b").is_err());
-        fs::remove_file(folder.path().join(NAME)).unwrap();
-        fs::create_dir(folder.path().join(NAME)).unwrap();
-        assert!(make(&lower, "b").is_err(), "readable by others");
+        assert!(Area::make(&lower, "b").is_err());
+        fs::remove_file(folder.path().join(AREA)).unwrap();
+        fs::create_dir(folder.path().join(AREA)).unwrap();
+        assert!(Area::make(&lower, "b").is_err(), "readable by others");
     }
 }

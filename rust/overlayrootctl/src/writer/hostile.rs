@@ -14,7 +14,9 @@ use proptest::prelude::*;
 use rustix::fs::{mknodat, FileType, Mode, RenameFlags, CWD};
 
 use super::planning::Plan;
-use super::writing;
+use super::publishing::Written;
+use super::record::Header;
+use super::staging;
 use crate::layers::dir::Dir;
 use crate::layers::view::View;
 
@@ -75,10 +77,11 @@ impl Rig {
     }
 
     /// Plans and writes all changes, as `commit --all` does. It may be refused, or stop.
-    fn commit(&self) -> crate::error::Result<()> {
+    fn commit(&self) -> crate::error::Result<Written> {
         let view = self.view();
-        let plan = Plan::make(&view, &[PathBuf::from("/")], true)?;
-        writing::write(&view, &view.lower, &plan)
+        let paths = [PathBuf::from("/")];
+        let plan = Plan::make(&view, &paths)?;
+        staging::write(&view, &plan, &paths, Header::default())
     }
 }
 
@@ -360,46 +363,124 @@ fn attributes_of_a_directory_go_to_no_other_entry() {
     assert_eq!(rig.outside(), before);
 }
 
-/// Deeper than a path can be long, than files may be open at once, and than the stack is: that part is
-/// refused, others can be kept.
+/// Deeper than files may be open at once, than the stack is, and than a path can be long: what the kernel can name
+/// is kept, what is below is left out and named, and the rest is kept.
 #[test]
-fn deep_trees_are_refused() {
+fn deep_trees_block_nothing() {
     let rig = Rig::new();
-    fs::write(rig.at("upper/file"), "x").unwrap();
-    fs::write(rig.at("merged/file"), "x").unwrap();
+    let long = "x".repeat(200);
     for tree in ["upper", "merged"] {
-        let mut here = Dir::open(&rig.at(tree)).unwrap();
-        for _ in 0..2000 {
-            let name = std::ffi::OsStr::new("deep");
-            rustix::fs::mkdirat(&here, name, Mode::RWXU).unwrap();
-            here = here.dir(name).unwrap();
+        fs::write(rig.at(tree).join("file"), "x").unwrap();
+        for (name, depth) in [("d", 1100), ("deep", 2000), (&*long, 22)] {
+            let mut here = Dir::open(&rig.at(tree)).unwrap();
+            for _ in 0..depth {
+                let name = std::ffi::OsStr::new(name);
+                rustix::fs::mkdirat(&here, name, Mode::RWXU).unwrap();
+                here = here.dir(name).unwrap();
+            }
         }
     }
-    let error = rig.commit().unwrap_err().to_string();
-    assert!(
-        error.contains("/deep/deep/deep is more than 256 directories deep"),
-        "{error}"
+    let written = rig.commit().unwrap();
+    let left_out: Vec<_> = written
+        .left_out
+        .iter()
+        .map(|l| (&*l.path, &*l.reason))
+        .collect();
+    let why = "has 1 entries whose paths are longer than 4095 bytes";
+    let wanted = [("deep", 819), (&*long, 20)]
+        .map(|(name, depth)| (PathBuf::from(format!("/{name}").repeat(depth)), why));
+    assert_eq!(
+        left_out,
+        wanted.iter().map(|(p, w)| (&**p, *w)).collect::<Vec<_>>()
     );
-    assert_eq!(fs::read_dir(rig.at("lower")).unwrap().count(), 0);
-    let view = rig.view();
-    let plan = Plan::make(&view, &["/file".into()], false).unwrap();
-    writing::write(&view, &view.lower, &plan).unwrap();
-    assert!(rig.at("lower/file").exists());
+    assert_eq!(written.done.len(), 1 + 1100 + 819 + 20);
+    let lower = Dir::open(&rig.at("lower")).unwrap();
+    for path in ["file".to_owned(), "d/".repeat(1100), "deep/".repeat(819)] {
+        let path = Path::new(&path);
+        let dir = lower.walk(path.parent().unwrap()).unwrap().unwrap();
+        assert!(dir.stat(path.file_name().unwrap()).unwrap().is_some());
+    }
+    assert!(rig.commit().unwrap().done.is_empty());
+    // Taken away again, it goes as a whole.
+    for tree in ["upper", "merged"] {
+        let tree = Dir::open(&rig.at(tree)).unwrap();
+        for name in ["d", "deep", &long] {
+            crate::layers::copy::remove(&tree, name.as_ref()).unwrap();
+        }
+    }
+    for name in ["d", "deep", &long] {
+        fs::write(rig.at("upper").join(name), "").unwrap();
+        let mark = "user.overlay.whiteout";
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(rig.at("upper").join(name), mark, b"y", flags).unwrap();
+    }
+    assert_eq!(rig.commit().unwrap().done.len(), 3);
+    let names = rig.view().lower.names().unwrap();
+    assert_eq!(names, [".overlayroot", "file"]);
     for tree in TREES {
         let top = Dir::open(&rig.at(tree)).unwrap();
-        flatten(&top);
+        for name in top.names().unwrap() {
+            crate::layers::copy::remove(&top, &name).unwrap();
+        }
     }
 }
 
-/// Removes a deep chain of directories, which the test's own clean-up cannot.
-fn flatten(top: &Dir) {
-    let deep = std::ffi::OsStr::new("deep");
-    let spare = std::ffi::OsStr::new("spare");
-    while let Ok(first) = top.dir(deep) {
-        if first.dir(deep).is_ok() {
-            rustix::fs::renameat(&first, deep, top, spare).unwrap();
+/// What chattr(1) has fixed in the real root is left out and named, and what it has set in the running system is
+/// noted. On file systems that know such flags, as root.
+#[test]
+fn flags_of_chattr() {
+    use rustix::fs::{ioctl_getflags, ioctl_setflags, IFlags};
+    let rig = Rig::new();
+    // Those that the file system has set itself have to stay.
+    let set = |path: &str, flag, on| {
+        let file = fs::File::open(rig.at(path)).unwrap();
+        let mut flags = ioctl_getflags(&file)?;
+        flags.set(flag, on);
+        ioctl_setflags(&file, flags)
+    };
+    for tree in TREES {
+        fs::create_dir(rig.at(tree).join("log")).unwrap();
+        for name in ["fixed", "free", "log/file", "noted"] {
+            fs::write(rig.at(tree).join(name), tree).unwrap();
         }
-        rustix::fs::unlinkat(top, deep, rustix::fs::AtFlags::REMOVEDIR).unwrap();
-        let _ = rustix::fs::renameat(top, spare, top, deep); // none at the end
     }
+    for tree in ["upper", "merged"] {
+        fs::write(rig.at(tree).join("log/file"), "same").unwrap();
+    }
+    let fixed = [
+        ("lower/fixed", IFlags::IMMUTABLE),
+        ("lower/log", IFlags::APPEND),
+    ];
+    for (path, flags) in fixed {
+        if let Err(error) = set(path, flags, true) {
+            return eprintln!("SKIPPED: no flags of chattr here: {error}");
+        }
+    }
+    set("merged/noted", IFlags::NODUMP, true).unwrap();
+    let written = rig.commit();
+    let view = rig.view();
+    let named = Plan::make(&view, &[PathBuf::from("/fixed")]);
+    for (path, flags) in fixed {
+        set(path, flags, false).unwrap();
+    }
+    let written = written.unwrap();
+    let left_out: Vec<_> = written
+        .left_out
+        .iter()
+        .map(|l| (&*l.path, &*l.reason))
+        .collect();
+    let why = "in the real root (lsattr), which keeps it from being changed";
+    let wanted = [
+        ("/fixed", format!("is +i {why}")),
+        ("/log/file", format!("is in a directory that is +a {why}")),
+    ];
+    let wanted: Vec<_> = wanted.iter().map(|(p, r)| (Path::new(*p), &**r)).collect();
+    assert_eq!(left_out, wanted);
+    let read = |name: &str| fs::read_to_string(rig.at("lower").join(name)).unwrap();
+    assert_eq!((&*read("free"), &*read("fixed")), ("merged", "lower"));
+    assert!(named.unwrap_err().to_string().contains("/fixed is +i"));
+    fs::write(rig.at("merged/noted"), "again").unwrap();
+    let plan = Plan::make(&view, &[PathBuf::from("/noted")]).unwrap();
+    let note = &plan.notes[0];
+    assert_eq!(note.reason, "is kept without its flags of chattr, +d");
 }
