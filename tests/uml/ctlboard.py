@@ -50,7 +50,10 @@ class Board:
     def run(
         self, script: str, line: str = "root=/dev/ubda ofs-size=64M", **options
     ) -> dict[str, tuple[int, str]]:
-        """Boots and runs; `ctl NAME ARGUMENT...` in the script gives an exit code and an output by name."""
+        """Boots and runs; `ctl NAME ARGUMENT...` in the script gives an exit code and an output by name.
+
+        `more` are further disks, from ubdb on.
+        """
         memory = options.pop("memory", 192)
         disks = [self.disk, *options.pop("more", [])]
         boot = self.rig.boot(line, disks, script=RUN + script, memory=memory, **options)

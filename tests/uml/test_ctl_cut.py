@@ -7,7 +7,9 @@ A block of 4 KiB is written as a whole or not at all, as on flash: ext4 itself w
 superblock.
 """
 
+import json
 import pathlib
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -114,6 +116,10 @@ def files_after_cut(medium: bytes, folder: pathlib.Path) -> dict[str, str | None
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     uml.run("debugfs", "-R", f"rdump / {out}", image)
+    # What says that a commit has begun is whole by then: `undo` can always read it.
+    for record in out.glob(".overlayroot/commits/*/record"):
+        header, *steps = [json.loads(line) for line in record.read_text().splitlines()]
+        assert len(steps) == header["steps"], record
 
     def content(name: str) -> str | None:
         path = out / name
@@ -165,6 +171,57 @@ def test_each_file_is_old_or_new(rig: Rig, options: str) -> None:
     assert torn(states) == []
     assert states[0] == {name: old for name, (old, _) in FILES.items()}
     assert states[-1] == {name: new for name, (_, new) in FILES.items()}
+
+
+@pytest.mark.timeout(7200)
+def test_undo(rig: Rig) -> None:
+    """The way back is as safe: old, new, old."""
+    before, log, printed = record(rig, f"{CHANGE}\n{COMMIT}\nctl undo undo")
+    found = outputs(printed)
+    assert found["commit"][0] == found["undo"][0] == 0, found
+    states = replay(before, writelog.writes(log), rig.folder)
+    assert torn(states) == []
+    new = {name: new for name, (_, new) in FILES.items()}
+    old = {name: old for name, (old, _) in FILES.items()}
+    assert states[0] == states[-1] == old and new in states
+
+
+def attributes_after_cut(medium: bytes, folder: pathlib.Path) -> tuple[str, ...]:
+    """Mode, owner and group, and time of the files that ATTRIBUTES changes."""
+    image = folder / "cut.img"
+    image.write_bytes(medium)
+    repaired = subprocess.run(["e2fsck", "-p", "-f", image], capture_output=True, text=True)
+    assert repaired.returncode in (0, 1), repaired.stdout + repaired.stderr
+    found = []
+    for name in ("big", "small", "gone", "turns"):
+        text = uml.run("debugfs", "-R", f"stat /etc/{name}", image)
+        words = re.search(r"Mode: +(\d+).*?User: +(\d+) +Group: +(\d+)", text, re.DOTALL)
+        time = re.search(r"mtime: (0x[0-9a-f]+)", text)
+        assert words and time, text
+        found.append(" ".join((*words.groups(), time[1])))
+    return tuple(found)
+
+
+# One attribute of each is written where it is; of the last, several, which takes a copy.
+ATTRIBUTES = """
+chmod 4755 /etc/big; chown 7:8 /etc/small; touch -d "2002-02-02 02:02:02" /etc/gone
+chmod 600 /etc/turns; chown 9:9 /etc/turns; touch -d "2003-03-03 03:03:03" /etc/turns
+"""
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("options", ["", ",sync"], ids=["usual", "each-step-by-itself"])
+def test_attributes_are_old_or_new(rig: Rig, options: str) -> None:
+    before, log, printed = record(rig, f"{ATTRIBUTES}\nctl commit --json commit --all", options)
+    code, text = outputs(printed)["commit"]
+    assert code == 0, text
+    done = {c["path"]: c["action"] for c in json.loads(text)["committed"]}
+    assert (done["/etc/big"], done["/etc/turns"]) == ("attributes", "write")
+    states = [attributes_after_cut(medium, rig.folder) for medium in cuts(before, writelog.writes(log))]
+    old, new = states[0], states[-1]
+    assert all(one != two for one, two in zip(old, new, strict=True)), (old, new)
+    torn = [s for s in states if any(now not in pair for now, *pair in zip(s, old, new, strict=True))]
+    assert torn == []
 
 
 @pytest.mark.timeout(7200)

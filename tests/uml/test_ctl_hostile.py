@@ -381,3 +381,44 @@ def test_reading_does_not_replay_the_journal_of_a_boot_partition(rig: Rig, ctl_d
     assert found["disable"][0] == 0, found["disable"]
     assert json.loads(found["after"][1])["next_boot"]["protected"] is False
     assert not campaign_system.needs_replay(card, 1 << 20)
+
+
+# What an ordinary user can make: a deep tree, names that are longer than a path can be, and a file
+# that is never at rest.
+IN_THE_WAY = """
+chmod 777 /data; cat > /tmp/user <<'USER'
+cd /data; for n in $(seq 300); do mkdir d; cd d; done; echo deep > file
+cd /data; name=$(printf 'x%.0s' $(seq 200)); for n in $(seq 22); do mkdir $name; cd $name; done
+cd /data; mkdir busy; while true; do echo line >> busy/log; done
+USER
+busybox sh /tmp/user 2>/dev/null &
+until [ -e /data/busy/log ]; do usleep 10000; done
+"""
+
+
+def test_a_user_does_not_keep_root_from_committing(board: Board) -> None:
+    """What cannot be kept is named, the rest is kept, and the exit code says so."""
+    found = board.run(
+        f"""
+        echo changed > /etc/keep
+        {IN_THE_WAY}
+        ctl diff diff
+        ctl commit commit --all
+        ctl named commit /data/busy/log
+        ctl revert revert /data
+        kill $!
+        echo '<<look'; cat /mnt/root-RO/etc/keep
+        cd /mnt/root-RO/data; while [ -d d ]; do cd d; done; cat file; cd /; echo '>>0'
+        ctl status status --check
+        """,
+        timeout=1200,
+    )
+    long = "has 1 entries whose paths are longer than 4095 bytes"
+    code, text = found["diff"]
+    assert code == 1 and long in text and "changed /etc/keep" in text
+    code, text = found["commit"]
+    assert code == 1, text
+    assert long in text and "kept /etc/keep" in text
+    assert found["status"][0] == 0
+    assert found["look"][1] == "changed\ndeep\n"
+    uml.run("e2fsck", "-fn", board.disk)
