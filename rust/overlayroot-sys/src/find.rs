@@ -19,7 +19,7 @@ use overlayroot::text::{number, replaced, trim_end, Number};
 use crate::kmsg::note;
 use crate::observe::read_text;
 use crate::resolve::{resolve, Missing};
-use crate::system::{Kind, Result, System, LOOK_AGAIN};
+use crate::system::{milliseconds_of, Kind, Result, System, LOOK_AGAIN};
 
 /// The device nodes that `root=` names, the preferred one first; or why there is none, with the remedy.
 pub fn find_root(
@@ -68,7 +68,7 @@ pub fn find_root(
                  use UUID=, LABEL=, PARTUUID=, PARTLABEL= or /dev/NAME"
             ));
         }
-        let left = deadline.saturating_sub(sys.now()) / 1000;
+        let left = milliseconds_of(deadline.saturating_sub(sys.now()));
         if left == 0 {
             return Err(format!(
                 "device {spec} absent after {} s{}; check ofs-root=, or raise ofs-wait=",
@@ -216,7 +216,7 @@ fn on_disk(
         };
         let sector = of_sysfs(sys, disk, "queue/logical_block_size").unwrap_or(512) as u32;
         let bytes = sectors(sys, disk).saturating_mul(512);
-        let sectors = bytes.checked_div(u64::from(sector));
+        let sectors = Some(bytes >> sector.trailing_zeros());
         let table = partition::table(&mut BlockReader::new(sys, &device), sector, sectors);
         for partition in table.iter().filter(|p| matches(p)) {
             let Some(number) = partition.number.checked_add_signed(offset) else {

@@ -24,7 +24,7 @@ use rustix::{io, ioctl};
 use crate::arch::{poll, stat, EINTR, HERE};
 use crate::kmsg;
 use crate::path::{c, create, errno, open};
-use crate::system::{Kind, Mount, Result, Stat, System};
+use crate::system::{milliseconds_of, Kind, Mount, Result, Stat, System};
 
 /// `_IO(0x12, 93)` and `_IO(0x12, 94)` of `linux/fs.h`; both take a pointer to int.
 const BLKROSET: ioctl::Opcode = 0x125d;
@@ -283,7 +283,7 @@ impl System for Linux {
         loop {
             let left = deadline.saturating_sub(self.now());
             let socket = self.uevents.as_ref();
-            let ready = poll(socket.map(AsRawFd::as_raw_fd), left.div_ceil(1000));
+            let ready = poll(socket.map(AsRawFd::as_raw_fd), milliseconds_of(left));
             // What is always ready, or is interrupted, takes its time, too.
             self.waited += if ready == Ok(false) { left } else { 1000 };
             let (Some(socket), Ok(true) | Err(EINTR)) = (&self.uevents, ready) else {

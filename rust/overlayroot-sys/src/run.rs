@@ -21,7 +21,7 @@ use crate::execute::{execute, Done, FailedWay};
 use crate::handover;
 use crate::kmsg::note;
 use crate::observe::{self, observe, read_text, Observation};
-use crate::system::System;
+use crate::system::{milliseconds_of, System};
 
 /// Defaults that the image was built with.
 pub const CONFIG: &str = "/etc/overlayroot.conf";
@@ -284,7 +284,7 @@ fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
     note(Level::Error, &format!("{reason}; rebooting in {delay} s"));
     let deadline = sys.now() + delay.0 * 1_000_000;
     loop {
-        let left = deadline.saturating_sub(sys.now()) / 1000;
+        let left = milliseconds_of(deadline.saturating_sub(sys.now()));
         if left == 0 || sys.wait(left).is_err() {
             break;
         }

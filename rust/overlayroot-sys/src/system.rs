@@ -13,6 +13,13 @@ pub type Result<T> = core::result::Result<T, Errno>;
 /// Between two looks at what the kernel does not tell of, milliseconds.
 pub const LOOK_AGAIN: u64 = 200;
 
+/// Milliseconds of microseconds, rounded up; more than an hour is an hour.
+pub fn milliseconds_of(microseconds: u64) -> u64 {
+    const HOUR: u32 = 3_600_000_000;
+    let bounded = u32::try_from(microseconds).unwrap_or(HOUR).min(HOUR);
+    u64::from(bounded.div_ceil(1000))
+}
+
 /// Type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -67,6 +67,14 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Adds a step. (One place for all: what pushes into a vector has its own code for each.)
+    #[inline(never)]
+    fn then(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+}
+
 /// Why a mode cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlanError {
@@ -133,20 +141,20 @@ pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, Plan
                 return Err(PlanError::Member(root.device.clone(), container));
             }
             let ways = ways::writable(root, settings, facts);
-            plan.steps.push(mount_root(NEW_ROOT, ways, settings));
-            plan.steps.push(find_init(settings));
+            plan.then(mount_root(NEW_ROOT, ways, settings));
+            plan.then(find_init(settings));
             plan_run(&mut plan);
         }
         Mode::ReadOnly => {
             let ways = ways::protected(root, settings, facts, &mut plan.warnings)
                 .map_err(PlanError::Refused)?;
-            plan.steps.push(mount_root(NEW_ROOT, ways, settings));
+            plan.then(mount_root(NEW_ROOT, ways, settings));
             // fstab may ask for a writable root: the device itself refuses.
-            plan.steps.push(Step::SetDeviceReadOnly {
+            plan.then(Step::SetDeviceReadOnly {
                 device: root.device.clone(),
                 read_only: true,
             });
-            plan.steps.push(find_init(settings));
+            plan.then(find_init(settings));
             plan_run(&mut plan);
         }
     }
@@ -167,12 +175,12 @@ fn verified(plan: &mut Plan, root: &Root, settings: &Settings) -> Result<Option<
         PlanError::NotVerified("no superblock of a hash tree (version 1, sha256) is there");
     let tree = root.tree.as_ref().ok_or(no_tree)?;
     if !root.media_read_only {
-        plan.steps.push(Step::SetDeviceReadOnly {
+        plan.then(Step::SetDeviceReadOnly {
             device: root.device.clone(),
             read_only: true,
         });
     }
-    plan.steps.push(Step::OpenVerity {
+    plan.then(Step::OpenVerity {
         device: root.device.clone(),
         sectors: tree.sectors(),
         table: tree.table((root.major, root.minor), pin, settings.verity_error),
@@ -193,17 +201,17 @@ fn plan_ram(
     let ways =
         ways::protected(root, settings, facts, &mut plan.warnings).map_err(PlanError::Refused)?;
     let unlock = ways.iter().any(|way| way.lock_device && !way.frozen);
-    plan.steps.push(mount_root(LOWER, ways, settings));
+    plan.then(mount_root(LOWER, ways, settings));
     // `mount -o remount,rw /mnt/root-RO` has to work, unless ofs-lock says that it must not, or it damages an array.
     let lock = settings.lock || root.container.is_some();
     if (lock || unlock) && !root.media_read_only {
-        plan.steps.push(Step::SetDeviceReadOnly {
+        plan.then(Step::SetDeviceReadOnly {
             device: root.device.clone(),
             read_only: lock,
         });
     }
     if !facts.filesystems.overlay {
-        plan.steps.push(Step::LoadOverlay {
+        plan.then(Step::LoadOverlay {
             lower: LOWER,
             release: facts.kernel.clone(),
         });
@@ -211,7 +219,7 @@ fn plan_ram(
     let (limits, warning) = settings.size.limits(facts.mem_total);
     plan.warnings.extend(warning);
     plan.limits = Some(limits);
-    plan.steps.push(Step::MountTmpfs {
+    plan.then(Step::MountTmpfs {
         target: RAM,
         options: format!(
             "mode=0755,size={},nr_inodes={}",
@@ -219,26 +227,26 @@ fn plan_ram(
             Number(limits.inodes)
         ),
     });
-    plan.steps.push(Step::MakeUpper {
+    plan.then(Step::MakeUpper {
         lower: LOWER,
         ram: RAM,
     });
-    plan.steps.push(Step::MountOverlay {
+    plan.then(Step::MountOverlay {
         target: NEW_ROOT,
         lower: LOWER,
         ram: RAM,
     });
-    plan.steps.push(Step::Restrict { target: LOWER });
-    plan.steps.push(find_init(settings));
-    plan.steps.push(Step::WriteFstab {
+    plan.then(Step::Restrict { target: LOWER });
+    plan.then(find_init(settings));
+    plan.then(Step::WriteFstab {
         root: NEW_ROOT,
         lower: LOWER,
     });
-    plan.steps.push(Step::Move {
+    plan.then(Step::Move {
         from: LOWER,
         root: NEW_ROOT,
     });
-    plan.steps.push(Step::Move {
+    plan.then(Step::Move {
         from: RAM,
         root: NEW_ROOT,
     });
@@ -259,11 +267,11 @@ pub fn place_for_report(mode: Mode) -> Plan {
 
 /// Without a RAM layer the report goes to /run, where both systemd and sysvinit leave it alone.
 fn plan_run(plan: &mut Plan) {
-    plan.steps.push(Step::MountTmpfs {
+    plan.then(Step::MountTmpfs {
         target: RUN,
         options: "mode=0755,size=10%".to_owned(),
     });
-    plan.steps.push(Step::Move {
+    plan.then(Step::Move {
         from: RUN,
         root: NEW_ROOT,
     });

@@ -4,7 +4,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use crate::text::{self, Number};
+use crate::text::{self, divided, Number};
 
 /// Smallest RAM layer that a userspace starts on, bytes.
 pub const SMALLEST: u64 = 4 << 20;
@@ -76,7 +76,7 @@ impl Size {
     #[inline(never)]
     pub fn limits(&self, mem_total: u64) -> (Limits, Option<String>) {
         let wish = match self.amount {
-            Amount::Percent(percent) => mem_total / 100 * percent,
+            Amount::Percent(percent) => divided(mem_total, 100).0 * percent,
             Amount::Bytes(bytes) => bytes,
         };
         let spared = mem_total.saturating_sub((mem_total / 4).max(RESERVE));

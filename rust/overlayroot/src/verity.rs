@@ -106,7 +106,7 @@ impl Tree {
     pub fn table(&self, numbers: (u32, u32), pin: &Pin, on_error: OnError) -> String {
         let (data_block, hash_block) = (u64::from(self.data_block), u64::from(self.hash_block));
         // The tree begins with the first whole block after the superblock.
-        let start = (pin.offset + SECTOR).div_ceil(hash_block);
+        let start = (pin.offset + SECTOR + hash_block - 1) >> self.hash_block.trailing_zeros();
         let mut text = "1".to_owned();
         // The device that has the data, and that which has the tree.
         for _ in 0..2 {
