@@ -18,10 +18,10 @@ size=30MiB, name=rootfs, uuid=614e0000-0000-4b53-8000-1d28000054a9
 """
 
 
-def damage(disk: pathlib.Path) -> None:
+def damage(disk: pathlib.Path, superblock: int = 1024) -> None:
     """A file system that is found, and cannot be mounted: blocks per group and its neighbours."""
     with disk.open("r+b") as file:
-        file.seek(1024 + 32)
+        file.seek(superblock + 32)
         file.write(b"\xff" * 24)
 
 
@@ -69,6 +69,7 @@ def test_each_twin_is_tried_once(rig: Rig) -> None:
     twins = [rig.root(f"{number}.img") for number in range(3)]
     for twin in twins:
         damage(twin)
+        damage(twin, 8193 << 10)
     boot = rig.boot("root=LABEL=ROOT ofs-reboot-delay=1", twins)
     assert_gave_up(boot, "cannot mount root on")
     tried = [line for line in boot.lines if "could not be used there" in line]

@@ -91,6 +91,7 @@ pub fn execute(
         sys,
         report,
         failed,
+        unlocked: false,
         done: Done::default(),
     };
     for step in &plan.steps {
@@ -162,6 +163,9 @@ struct Execution<'a> {
     sys: &'a mut dyn System,
     report: &'a mut Report,
     failed: &'a mut Vec<FailedWay>,
+    /// The root may be mounted on a device that is not locked: the kernel has said that it has to write, or that
+    /// it cannot lock it.
+    unlocked: bool,
     done: Done,
 }
 
@@ -278,11 +282,10 @@ impl Execution<'_> {
     fn mount_root(&mut self, target: &str, ways: &[RootMount]) -> Result<()> {
         make_dir(self.sys, target)?;
         let mut first_error = None;
-        // What was tried on a locked device, and whether that would have had to write.
-        let (mut tried_locked, mut has_to_write) = (false, false);
+        let mut tried_locked = false;
         let mut locked = "";
         for way in ways {
-            if tried_locked && !has_to_write && !way.lock_device {
+            if tried_locked && !self.unlocked && !way.lock_device {
                 continue;
             }
             let failed_before = self.failed.iter().find(|(failed, _)| failed == way);
@@ -311,7 +314,7 @@ impl Execution<'_> {
                 Err(error) => {
                     first_error = first_error.or(Some(error));
                     tried_locked |= way.lock_device;
-                    has_to_write |=
+                    self.unlocked |=
                         way.lock_device && matches!(error, Errno::EROFS | Errno::EACCES);
                     // Another try may be luckier, if it writes nothing.
                     let may_pass = matches!(error, Errno::EIO | Errno::ENOMEM);
@@ -335,6 +338,7 @@ impl Execution<'_> {
             let started = self.sys.now();
             let result = self.sys.set_block_read_only(&way.device, way.lock_device);
             if result.is_err() {
+                self.unlocked = true;
                 self.record(format!("mount {way} on {target}"), started, result);
             }
             result?;

@@ -59,6 +59,8 @@ pub struct Fake {
     pub disks: Vec<Disk>,
     /// File systems that the kernel has.
     pub filesystems: Vec<String>,
+    /// Its drivers refuse to set a device read-only.
+    pub never_locked: bool,
     /// The kernel's tmpfs has no attributes.
     pub no_xattr: bool,
     /// 3.10's overlayfs takes no workdir.
@@ -90,6 +92,7 @@ impl Default for Fake {
             ]
             .map(ToOwned::to_owned)
             .to_vec(),
+            never_locked: false,
             no_xattr: false,
             workdir_unknown: false,
             root_hash: String::new(),
@@ -515,6 +518,9 @@ impl System for Fake {
 
     fn set_block_read_only(&mut self, device: &str, read_only: bool) -> Result<()> {
         self.call(format!("set read-only {device} {read_only}"))?;
+        if self.never_locked {
+            return Err(Errno::EIO);
+        }
         self.disk(device)?.locked = read_only;
         Ok(())
     }

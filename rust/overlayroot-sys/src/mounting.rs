@@ -143,3 +143,13 @@ fn subvolumes_are_never_left_out() {
         .all(|options| options.contains("subvol=rubbish")));
     assert!(report.failures[0].error.contains("check rootflags="));
 }
+
+/// A driver that cannot lock its device: the root is mounted all the same, unless nothing may be written.
+#[test]
+fn devices_that_cannot_be_locked() {
+    for (line, reached) in [("", "ram"), ("ofs-dirty=frozen", "none")] {
+        let (mut fake, report) = boot(line, |fake| fake.never_locked = true);
+        assert_eq!(report.reached, reached);
+        assert!(fake.root().writes.is_empty());
+    }
+}

@@ -38,6 +38,7 @@ impl Observation {
                     .push(format!("{spec} could not be used there: trying {device}"));
                 let root = look_at(sys, settings, device, &block, &mut self.warnings);
                 self.facts.root = Some(root);
+                self.facts.others = !self.others.is_empty();
                 return true;
             }
         }
@@ -59,12 +60,14 @@ pub fn observe(sys: &mut dyn System, settings: &Settings) -> Observation {
         kernel: sys.kernel_release(),
         filesystems,
         root: None,
+        others: false,
     };
     let mut no_root = None;
     let mut others = Vec::new();
     match found {
         Ok((device, block, matches)) => {
             let root = look_at(sys, settings, device, &block, &mut warnings);
+            facts.others = !matches.is_empty();
             others = matches;
             facts.root = Some(root);
         }

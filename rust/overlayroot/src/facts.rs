@@ -18,6 +18,8 @@ pub struct Facts {
     pub filesystems: Filesystems,
     /// The root device, when it was found.
     pub root: Option<Root>,
+    /// It is not the only one that `root=` names: the others are tried before what is left for a broken one.
+    pub others: bool,
 }
 
 /// The root device and what is on it.
@@ -80,6 +82,7 @@ impl Default for Facts {
                 overlay: true,
             },
             root: None,
+            others: false,
         }
     }
 }

@@ -67,7 +67,9 @@ pub fn protected(
             }
         }
     }
-    if dirty != DirtyPolicy::Refuse && root.state != State::ReadOnlyFormat {
+    let asked_for = matches!(root.state, State::Dirty(_)) && !may_write;
+    let last = dirty != DirtyPolicy::Refuse && root.state != State::ReadOnlyFormat;
+    if asked_for || last && !facts.others {
         ways.without_journal(match (&root.state, dirty) {
             (State::Dirty(why), DirtyPolicy::Frozen) => (
                 why,
