@@ -140,8 +140,8 @@ impl System for Linux {
     fn read_link(&mut self, path: &str) -> Result<String> {
         let mut target = [0u8; 4096];
         let length = readlinkat_raw(CWD, &*c(path)?, &mut target[..]).map_err(errno)?;
-        let target = target.get(..length).unwrap_or_default().to_vec();
-        String::from_utf8(target).map_err(|_| Errno::EINVAL)
+        // What is no text is no name that anybody here could ask for: it is not found.
+        Ok(lossy(target.get(..length).unwrap_or_default()))
     }
 
     fn make_dir(&mut self, path: &str, mode: u32) -> Result<()> {

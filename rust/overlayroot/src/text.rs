@@ -5,7 +5,6 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use core::str::from_utf8;
 
 /// The text without blanks at both ends.
 pub fn trim(text: &str) -> &str {
@@ -19,27 +18,37 @@ pub fn trim_end(text: &str) -> &str {
     text.get(..last.map_or(0, |at| at + 1)).unwrap_or_default()
 }
 
-/// Text of bytes; what is not UTF-8 becomes U+FFFD, as with `String::from_utf8_lossy`.
+/// Text of bytes; what is not UTF-8 becomes U+FFFD, as with `String::from_utf8_lossy` (the Unicode Standard, table 3-7).
 pub fn lossy(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    let mut rest = bytes;
-    loop {
-        let error = match from_utf8(rest) {
-            Ok(valid) => {
-                text.push_str(valid);
-                return text;
-            }
-            Err(error) => error,
+    let mut text = String::with_capacity(bytes.len());
+    let mut bytes = bytes.iter().copied().peekable();
+    while let Some(first) = bytes.next() {
+        // How many bytes follow, and which the next one may be.
+        let (mut more, low, high) = match first {
+            0..=0x7f => (0, 0, 0),
+            0xc2..=0xdf => (1, 0x80, 0xbf),
+            0xe0 => (2, 0xa0, 0xbf),
+            0xed => (2, 0x80, 0x9f),
+            0xe1..=0xef => (2, 0x80, 0xbf),
+            0xf0 => (3, 0x90, 0xbf),
+            0xf1..=0xf3 => (3, 0x80, 0xbf),
+            0xf4 => (3, 0x80, 0x8f),
+            _ => (4, 1, 0), // none may follow
         };
-        let good = error.valid_up_to();
-        text.push_str(from_utf8(rest.get(..good).unwrap_or_default()).unwrap_or_default());
-        text.push(char::REPLACEMENT_CHARACTER);
-        let bad = error.error_len().unwrap_or(rest.len());
-        rest = rest.get(good + bad..).unwrap_or_default();
-        if rest.is_empty() {
-            return text;
+        let mut code = u32::from(first) & (0x7f >> more);
+        let mut allowed = low..=high;
+        while more > 0 {
+            let Some(next) = bytes.next_if(|next| allowed.contains(next)) else {
+                code = u32::from(char::REPLACEMENT_CHARACTER);
+                break;
+            };
+            code = code << 6 | u32::from(next) & 0x3f;
+            allowed = 0x80..=0xbf;
+            more -= 1;
         }
+        text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
     }
+    text
 }
 
 /// The text with another character in place of one.
@@ -155,6 +164,18 @@ mod tests {
         fn numbers(text in "[0-9]{0,21}|[-+ 0-9a-f]{0,4}") {
             let theirs = text.parse().ok().filter(|_| !text.starts_with('+'));
             prop_assert_eq!(super::number(&text), theirs);
+        }
+    }
+
+    #[test]
+    fn each_beginning_of_a_character() {
+        for first in 0..=255u8 {
+            for second in 0..=255u8 {
+                for rest in [&b""[..], b"a", b"\x80", b"\x80\x80", b"\xbf\xbf\xbf"] {
+                    let bytes = [&[first, second], rest].concat();
+                    assert_eq!(lossy(&bytes), String::from_utf8_lossy(&bytes), "{bytes:x?}");
+                }
+            }
         }
     }
 
