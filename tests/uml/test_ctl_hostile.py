@@ -326,7 +326,7 @@ def test_a_first_partition_that_is_something_else(rig: Rig, ctl_disk: pathlib.Pa
         ctl covered disable --store file
     """
     found = ctlboard.outputs(rig.boot("root=/dev/ubda2", [card], script=script).script)
-    assert found["file"][0] == 3 and "/dev/ubda1 holds none of overlayroot.cpio.gz" in found["file"][1], found
+    assert found["file"][0] == 3 and "/dev/ubda1 holds none of overlayroot.uInitrd" in found["file"][1], found
     assert (
         found["covered"][0] == 1 and "cannot mount /dev/ubda1: Device or resource busy" in found["covered"][1]
     )

@@ -127,7 +127,7 @@ fn look(sys: &mut dyn System, spec: &DeviceSpec) -> Vec<Block> {
     let blocks = blocks(sys);
     match spec {
         DeviceSpec::Path(path) => {
-            let name = replaced(path.strip_prefix("/dev/").unwrap_or(path), '/', '!');
+            let name = replaced(path.strip_prefix("/dev/").unwrap_or(path), b'/', b'!');
             match blocks.iter().find(|b| b.name == name) {
                 Some(block) => vec![block.clone()],
                 None => by_node(sys, &blocks, path, name).into_iter().collect(),
@@ -278,7 +278,7 @@ fn of_sysfs(sys: &mut dyn System, block: &Block, what: &str) -> Option<u64> {
 /// The device node of a block device; made by hand where devtmpfs did not.
 pub fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
     let mut path = "/dev/".to_owned();
-    path.push_str(&replaced(&block.name, '!', '/'));
+    path.push_str(&replaced(&block.name, b'!', b'/'));
     let numbers = (block.major, block.minor);
     if sys
         .stat(&path)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-//! Logger for the `log` facade: the kernel log, and the console where `quiet` hides the kernel log.
+//! What the init has to say: to the kernel log, and to the console where `quiet` hides the kernel log. The levels are those
+//! of the `log` facade; its records and its global logger would cost half a kilobyte.
 
-use alloc::format;
+use alloc::string::String;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use log::{Level, Log, Metadata, Record};
+use log::Level;
 use rustix::fs::OFlags;
 
 use crate::path::open;
@@ -31,41 +32,42 @@ impl KmsgLog {
         self.quiet.store(quiet, Ordering::Relaxed);
         self.started.store(true, Ordering::Relaxed);
     }
-}
 
-impl Log for KmsgLog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        self.started.load(Ordering::Relaxed)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
+    fn write(&self, level: Level, text: &str) {
+        if !self.started.load(Ordering::Relaxed) {
             return;
         }
         // Priorities of syslog: error 3, warning 4, notice 5, debug 7 (never on the console).
-        let (priority, word) = match record.level() {
+        let (priority, word) = match level {
             Level::Error => ("<3>", "error: "),
             Level::Warn => ("<4>", "warning: "),
             Level::Info => ("<5>", ""),
             _ => ("<7>", ""),
         };
         // An error is shown by the kernel even when it is quiet.
-        let quiet = self.quiet.load(Ordering::Relaxed)
-            && matches!(record.level(), Level::Warn | Level::Info);
-        let text = format!("{word}{}", record.args());
+        let quiet =
+            self.quiet.load(Ordering::Relaxed) && matches!(level, Level::Warn | Level::Info);
+        let text = joined(word, text);
         let mut rest = &*text;
         while !rest.is_empty() {
             let (part, more) = split(rest);
             rest = more;
-            let line = format!("{priority}overlayroot: {part}\n");
+            let mut line = joined(priority, "overlayroot: ");
+            line.push_str(part);
+            line.push('\n');
             write_to("/dev/kmsg", &line);
             if quiet {
                 write_to("/dev/console", line.get(3..).unwrap_or_default());
             }
         }
     }
+}
 
-    fn flush(&self) {}
+/// Two texts. (`concat` has the room of all that it could do.)
+fn joined(first: &str, second: &str) -> String {
+    let mut text = String::from(first);
+    text.push_str(second);
+    text
 }
 
 /// As much as a line of the kernel log takes, and the rest.
@@ -87,15 +89,16 @@ fn write_to(path: &str, line: &str) {
     }
 }
 
-/// Logs one line: a call of a function at each place, not a whole record.
+/// Logs one line; nothing before the log was started.
 #[inline(never)]
 pub fn note(level: Level, line: &str) {
-    log::log!(level, "{line}");
+    LOG.write(level, line);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     #[test]
     fn long_lines_are_cut_between_characters() {

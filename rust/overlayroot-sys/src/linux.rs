@@ -330,9 +330,6 @@ impl System for Linux {
         // The first number: messages below it are shown; notices are 5.
         let quiet = matches!(*console_level, [b'0'..=b'5', b'\t', ..]);
         kmsg::LOG.start(quiet);
-        // May have been set already; then it is ours.
-        let _ = log::set_logger(&kmsg::LOG);
-        log::set_max_level(log::LevelFilter::Debug);
         Ok(())
     }
 

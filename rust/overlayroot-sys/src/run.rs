@@ -57,12 +57,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
         ..Report::default()
     };
     let warnings = bring_up(sys);
-    timed(
-        sys,
-        &mut report,
-        "bring up /dev, /proc, /sys, console and log",
-        started,
-    );
+    timed(sys, &mut report, "bring up /dev, /proc, /sys", started);
     warn(&mut report, warnings);
 
     let settings = read_settings(sys, &mut report);
@@ -80,7 +75,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
 
     let before = sys.now();
     let mut observation = observe(sys, &settings);
-    timed(sys, &mut report, "find the root device", before);
+    timed(sys, &mut report, "find the root", before);
     report.kernel = observation.facts.kernel.clone();
     observed(&mut observation, &settings, &mut report);
 

@@ -61,11 +61,14 @@ pub fn has_entries_of(copy: &[u8], original: &[u8]) -> bool {
 fn header(entry: &LowerEntry<'_>) -> String {
     let mut text = String::new();
     for part in [
-        MARK, ".\n# Changes to this system are lost at the next boot. The real file is ",
-        entry.mount_point, "/etc/fstab. To edit it:\n#   mount -o remount,rw ",
-        entry.mount_point, "\n#   mount -o remount,ro ",
+        MARK,
+        ".\n# Changes to this system are lost at the next boot. The real file is ",
         entry.mount_point,
-        "\n# Entries for / and swap on a disk are commented out: / is RAM over the real root, which is this one:\n",
+        "/etc/fstab. To edit it:\n#   mount -o remount,rw ",
+        entry.mount_point,
+        "\n#   mount -o remount,ro ",
+        entry.mount_point,
+        "\n# Entries for / and swap on a disk are commented out. The real root:\n",
     ] {
         text.push_str(part);
     }

@@ -205,21 +205,22 @@ fn is_extended(kind: u8) -> bool {
     matches!(kind, 0x05 | 0x0f | 0x85)
 }
 
+/// Whether the kernel puts a `p` between the name of a disk and the number of a partition.
+fn ends_with_digit(disk: &str) -> bool {
+    disk.as_bytes().last().is_some_and(u8::is_ascii_digit)
+}
+
 /// Kernel name of a partition: `p` goes between when the disk's name ends in a digit
 /// (`block/partitions/core.c`).
 pub fn partition_name(disk: &str, number: u32) -> String {
-    let p = if disk.ends_with(|c: char| c.is_ascii_digit()) {
-        "p"
-    } else {
-        ""
-    };
+    let p = if ends_with_digit(disk) { "p" } else { "" };
     format!("{disk}{p}{}", Number(u64::from(number)))
 }
 
 /// Whether a kernel name is that of a partition of `disk`.
 pub fn is_partition(name: &str, disk: &str) -> bool {
     let number = name.strip_prefix(disk);
-    let number = match disk.ends_with(|c: char| c.is_ascii_digit()) {
+    let number = match ends_with_digit(disk) {
         true => number.and_then(|rest| rest.strip_prefix('p')),
         false => number,
     };

@@ -51,11 +51,13 @@ pub fn lossy(bytes: &[u8]) -> String {
     text
 }
 
-/// The text with another character in place of one.
-pub fn replaced(text: &str, from: char, to: char) -> String {
-    text.chars()
-        .map(|c| if c == from { to } else { c })
-        .collect()
+/// The text with another character in place of one; both are ASCII.
+pub fn replaced(text: &str, from: u8, to: u8) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for byte in bytes.iter_mut().filter(|byte| **byte == from) {
+        *byte = to;
+    }
+    lossy(&bytes)
 }
 
 /// A decimal number: digits and nothing else.
@@ -147,7 +149,7 @@ mod tests {
         assert_eq!(trim("\t a b \r"), "a b");
         assert_eq!((trim(" "), trim(""), trim("a")), ("", "", "a"));
         assert_eq!(trim_end(" a "), " a");
-        assert_eq!(replaced("a!b!", '!', '/'), "a/b/");
+        assert_eq!(replaced("a!b!", b'!', b'/'), "a/b/");
     }
 
     proptest! {

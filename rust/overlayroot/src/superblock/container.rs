@@ -13,17 +13,16 @@ const MD: u32 = 0xa92b_4efc;
 /// What to do about a root that is a member of an array.
 pub const ASSEMBLE: &str =
     "assemble it in the initramfs and name it in ofs-root=; mdadm --zero-superblock when it is none any more";
+const SWAPPED_MD: u32 = MD.swap_bytes();
 const RAID: &str = "a Linux RAID array";
 
 /// What is looked for: distance from the end of the device in bytes, contents, name. Places are those of mdadm
 /// (super-intel.c, super-ddf.c), of drbd (drbd_int.h), and of NVIDIA's firmware as libblkid knows it.
-const KNOWN: [(u64, &[u8], &str); 6] = [
+static KNOWN: [(u64, &[u8], &str); 4] = [
     (1024, b"Intel Raid ISM Cfg Sig. ", "an Intel RAID array"),
     (512, b"\xde\x11\xde\x11", "a DDF RAID array"),
     (1024, b"NVIDIA  ", "an NVIDIA RAID array"),
-    (4096 - 60, b"\x83\x74\x02\x6b", "a DRBD device"),
-    (4096 - 60, b"\x83\x74\x02\x6c", "a DRBD device"),
-    (4096 - 60, b"\x83\x74\x02\x6d", "a DRBD device"),
+    (4096 - 60, b"\x83\x74\x02", "a DRBD device"), // and the version
 ];
 
 /// What a device of `sectors` units of 512 bytes is a member of. Two reads.
@@ -32,7 +31,7 @@ pub fn container(device: &mut dyn ReadAt, sectors: u64) -> Option<&'static str> 
     let mut end = vec![0u8; END as usize];
     let start = size.checked_sub(END)?;
     if device.read_at(start, &mut end) {
-        for (back, magic, name) in KNOWN {
+        for (back, magic, name) in &KNOWN {
             if end.get((END - back) as usize..)?.starts_with(magic) {
                 return Some(name);
             }
@@ -50,7 +49,7 @@ pub fn container(device: &mut dyn ReadAt, sectors: u64) -> Option<&'static str> 
     let place = (sectors & !127).checked_sub(128)?;
     let is_old = device.read_at(place * 512, &mut super_0)
         && le32(&super_0, 4)? == 0
-        && [MD, MD.swap_bytes()].contains(&le32(&super_0, 0)?);
+        && matches!(le32(&super_0, 0)?, MD | SWAPPED_MD);
     is_old.then_some(RAID)
 }
 
@@ -87,7 +86,7 @@ mod tests {
             assert_eq!(found(768 * 512, &old(magic)), Some(RAID));
             assert_eq!(found(640 * 512, &old(magic)), None);
         }
-        for (back, magic, name) in KNOWN {
+        for &(back, magic, name) in &KNOWN {
             assert_eq!(found(end - back, magic), Some(name));
             assert_eq!(found(end - back - 512, magic), None);
         }

@@ -300,8 +300,12 @@ impl Writer<'_> {
             records.push(("mtime".to_owned(), format!("{seconds}.{nanoseconds:09}")));
         }
         for (name, value) in &xattrs {
-            let key = format!("{}{}", archive::XATTR, name.to_string_lossy());
-            records.push((key, archive::encode(value)));
+            let name = name.to_str().ok_or_else(|| {
+                io::Error::other(
+                    "the name of an extended attribute is not UTF-8, as an archive needs it",
+                )
+            })?;
+            records.push((format!("{}{name}", archive::XATTR), archive::encode(value)));
         }
         let records = records
             .iter()
