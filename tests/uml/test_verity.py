@@ -145,7 +145,8 @@ def test_tool_refuses_and_sees(rig: Rig, ctl_disk: pathlib.Path) -> None:
     assert_verified(found)
     assert found.script.count("is verified (ofs-verity=): with one block changed") == 2
     assert found.script.count("build and install a new image") == 2
-    assert found.script.count("code 3") == 2
+    # `edit` has codes that are not its command's.
+    assert (found.script.count("code 3"), found.script.count("code 125")) == (1, 1)
     assert "/dev/ubda is verified: no changed block was read" in found.script
     seen = status(found)
     assert (seen["level"], seen["disagreements"]) == ("ok", [])
