@@ -143,7 +143,7 @@ def assert_whole_at_each_write(recording: Recording) -> None:
     size = recording.before.stat().st_size
     requests = writes(recording.log)
     assert 5 <= len(requests) < 200
-    others = ("boot.scr", "overlayroot.env", "overlayroot.cpio.gz")
+    others = ("boot.scr", "overlayroot.env", "overlayroot.uInitrd")
     image = recording.before
     expected = {name: read(image, name, 0) for name in others}
     seen: list[bytes] = []

@@ -405,7 +405,7 @@ def test_plan(board: Board) -> None:
     )
     code, text = found["now"]
     assert code == 0, text
-    assert "mount root on /mnt/root-RO, the first of " in text
+    assert "mount root on /mnt/root-RO: ext4 /dev/ubda ro (device read-only), the first of " in text
     assert "\n  ext4 /dev/ubda ro (device read-only)\n" in text
     assert "mount tmpfs on /mnt/root-RW: mode=0755,size=67108864" in text
     assert (
