@@ -25,6 +25,7 @@ pub mod live;
 pub mod output;
 pub mod paths;
 pub mod privilege;
+pub mod progress;
 pub mod quoting;
 pub mod ramlayer;
 pub mod readonly;
