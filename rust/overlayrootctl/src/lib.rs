@@ -22,6 +22,7 @@ pub mod holders;
 pub mod jsonpath;
 pub mod layers;
 pub mod live;
+pub mod othermounts;
 pub mod output;
 pub mod paths;
 pub mod privilege;
