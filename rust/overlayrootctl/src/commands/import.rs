@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
+use clap::{value_parser, Arg, ArgMatches, Command};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, CWD};
 use serde::Serialize;
 use tar::{Archive, Entry, EntryType};
 
 use crate::archive::{self, Image, Manifest};
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::layers::copy;
@@ -24,7 +25,7 @@ use crate::output::{Output, Tone};
 use crate::privilege::need_root;
 use crate::progress::{self, Counted};
 use crate::quoting::{self, Quote};
-use crate::signals;
+use crate::{ramlayer, signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -49,12 +50,7 @@ fn define() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The archive; - is standard input"),
         )
-        .arg(
-            Arg::new("dry-run")
-                .long("dry-run")
-                .action(ArgAction::SetTrue)
-                .help("Say what would be done, and check whether it can be done"),
-        )
+        .arg(cli::dry_run())
         .after_help(
             "It is in the running system then, and gone at the next boot: overlayrootctl diff shows it, \
              commit keeps it, revert takes it back.",
@@ -204,9 +200,7 @@ fn check(file: &mut File, name: &Path, view: &View, ram: &str) -> Result<Outcome
         // To its end: an archive that was cut off is noticed now.
         io::copy(&mut Counted(&mut entry), &mut io::sink()).map_err(unreadable)?;
     }
-    let free = rustix::fs::statvfs(ram).map_err(Error::system("look at", ram))?;
-    #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
-    let free = (free.f_bavail as u64).saturating_mul(free.f_frsize as u64);
+    let free = ramlayer::free(ram)?;
     if needed > free {
         reasons.push(format!(
             "the files need {needed} bytes of the RAM layer, {free} are free"

@@ -25,7 +25,7 @@ use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
 use crate::quoting::Quote;
-use crate::{progress, signals};
+use crate::{progress, ramlayer, signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -162,9 +162,7 @@ fn refuse_what_is_not_safe(view: &View, ram: &str, chosen: &[Change]) -> Result<
         needed +=
             size_in(&view.lower, change).map_err(Error::system("look at", change.path.quoted()))?;
     }
-    let free = rustix::fs::statvfs(ram).map_err(Error::system("look at", ram))?;
-    #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
-    let free = (free.f_bavail as u64).saturating_mul(free.f_frsize as u64);
+    let free = ramlayer::free(ram)?;
     if needed > free {
         reasons.push(format!(
             "the copies need {needed} bytes of the RAM layer, {free} are free"
