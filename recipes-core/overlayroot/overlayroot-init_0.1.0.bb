@@ -13,6 +13,7 @@ SRC_URI += "file://ofs"
 # nooelint: oelint.vars.specific: architectures are overrides of every build
 RUSTFLAGS:append:arm = " -Crelocation-model=static"
 RUSTFLAGS:append:aarch64 = " -Crelocation-model=static"
+RUSTFLAGS:append:x86-64 = " -Crelocation-model=static"
 # Thumb code is a quarter smaller. oe-core's own Rust makes it anyway for machines that are tuned for it; others know only
 # ARM code for this target. rustc warns that it may call the option otherwise one day.
 RUSTFLAGS:append:armv7a = " -Ctarget-feature=+thumb-mode"

@@ -389,7 +389,7 @@ def test_rust_recipes(series: str, sources: str, collections: str, name: str) ->
         ("arm:armv7ve:nitrogen7", ["-Crelocation-model=static", "-Ctarget-feature=+thumb-mode"]),
         ("arm:armv5:qemuarmv5", ["-Crelocation-model=static"]),
         ("aarch64:qemuarm64", ["-Crelocation-model=static"]),
-        ("x86-64:qemux86-64", []),
+        ("x86-64:qemux86-64", ["-Crelocation-model=static"]),
     ],
 )
 def test_code_of_the_init_is_small(overrides: str, options: list[str]) -> None:

@@ -13,10 +13,9 @@ import uml
 if typing.TYPE_CHECKING:
     from conftest import Rig
 
-# What the tool prints, between two lines that nothing else prints. The serial line is its terminal: without
-# colours and progress.
+# What the tool prints as JSON, between two lines that nothing else prints.
 RUN = """
-export NO_COLOR=1 TERM=dumb
+export NO_COLOR=1
 ctl() { echo "<<$1"; shift; overlayrootctl "$@"; echo ">>$?"; }
 """
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //! The first things of a boot: /dev, /proc, /sys, the console and the log. Each may be missing.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use overlayroot::errno::Errno;
 use overlayroot::options::flag;
+use overlayroot::text;
 
 use crate::system::{Mount, Result, System};
 
@@ -14,33 +14,42 @@ use crate::system::{Mount, Result, System};
 pub const API_MOUNTS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Brings up what there is; what there is not becomes warnings.
-pub fn bring_up(sys: &mut dyn System) -> Vec<String> {
+pub fn bring_up(sys: &mut impl System) -> Vec<String> {
     let mut warnings = Vec::new();
     let strict = flag::NOSUID | flag::NODEV | flag::NOEXEC;
     let dev = flag::NOSUID;
     if let Err(error) = mount(sys, "devtmpfs", "/dev", dev, "mode=0755") {
-        warnings.push(format!(
-            "no devtmpfs ({error}): making device nodes by hand"
+        warnings.push(text!(
+            "no devtmpfs ({}): making device nodes by hand",
+            error.text()
         ));
         make_nodes(sys, dev, &mut warnings);
     }
-    for (fstype, target) in [("proc", "/proc"), ("sysfs", "/sys")] {
+    for &(fstype, target) in &[("proc", "/proc"), ("sysfs", "/sys")] {
         if let Err(error) = mount(sys, fstype, target, strict, "") {
-            warnings.push(format!("{target} cannot be mounted, continuing: {error}"));
+            warnings.push(text!(
+                "{} cannot be mounted, continuing: {}",
+                target,
+                error.text()
+            ));
         }
     }
     if let Err(error) = sys.open_console() {
-        warnings.push(format!(
-            "/dev/console cannot be opened, continuing: {error}"
+        warnings.push(text!(
+            "/dev/console cannot be opened, continuing: {}",
+            error.text()
         ));
     }
     if let Err(error) = sys.open_log() {
-        warnings.push(format!("/dev/kmsg cannot be opened, continuing: {error}"));
+        warnings.push(text!(
+            "/dev/kmsg cannot be opened, continuing: {}",
+            error.text()
+        ));
     }
     warnings
 }
 
-fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: u32, data: &str) -> Result<()> {
+fn mount(sys: &mut impl System, fstype: &str, target: &str, flags: u32, data: &str) -> Result<()> {
     make_dir(sys, target)?;
     match sys.mount(&Mount {
         source: fstype,
@@ -56,7 +65,7 @@ fn mount(sys: &mut dyn System, fstype: &str, target: &str, flags: u32, data: &st
 
 /// Makes a directory of the initramfs unless it is there, and the one above it: who packs an initramfs
 /// need not know of `/mnt`.
-pub fn make_dir(sys: &mut dyn System, path: &str) -> Result<()> {
+pub fn make_dir(sys: &mut impl System, path: &str) -> Result<()> {
     match sys.make_dir(path, 0o755) {
         Err(Errno::EEXIST) => Ok(()),
         Err(Errno::ENOENT) => match path
@@ -75,19 +84,23 @@ pub fn make_dir(sys: &mut dyn System, path: &str) -> Result<()> {
 }
 
 /// Device numbers from `Documentation/admin-guide/devices.txt`.
-fn make_nodes(sys: &mut dyn System, flags: u32, warnings: &mut Vec<String>) {
+fn make_nodes(sys: &mut impl System, flags: u32, warnings: &mut Vec<String>) {
     // A RAM file system, so that /dev can move to the new root; in the initramfs itself if that fails.
     if let Err(error) = mount(sys, "tmpfs", "/dev", flags, "mode=0755") {
-        warnings.push(format!("no tmpfs for /dev, continuing: {error}"));
+        warnings.push(text!("no tmpfs for /dev, continuing: {}", error.text()));
     }
-    for (path, major, minor) in [
+    for &(path, major, minor) in &[
         ("/dev/console", 5, 1),
         ("/dev/null", 1, 3),
         ("/dev/kmsg", 1, 11),
     ] {
         match sys.make_node(path, false, major, minor) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(error) => warnings.push(format!("{path} cannot be made, continuing: {error}")),
+            Err(error) => warnings.push(text!(
+                "{} cannot be made, continuing: {}",
+                path,
+                error.text()
+            )),
         }
     }
 }

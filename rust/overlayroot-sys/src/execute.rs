@@ -2,8 +2,7 @@
 //! Carries a plan out, step by step, and takes it back when a step fails.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use log::Level;
@@ -13,7 +12,8 @@ use overlayroot::options::{self, flag};
 use overlayroot::plan::Plan;
 use overlayroot::report::{FailureReport, OverlayReport, Report, VerityReport};
 use overlayroot::step::{RootMount, Step, LOWER, NEW_ROOT, RAM, RUN};
-use overlayroot::text::Number;
+use overlayroot::text;
+use overlayroot::text::decimal;
 use overlayroot::verity::DEVICE;
 
 use crate::bring_up::make_dir;
@@ -60,7 +60,7 @@ impl Done {
         Some(if mount.target == RAM {
             mount.now_at.clone()
         } else {
-            format!("{}/overlayroot", mount.now_at)
+            text!("{}/overlayroot", mount.now_at)
         })
     }
 
@@ -82,7 +82,7 @@ pub type FailedWay = (RootMount, Errno);
 /// Carries `plan` out. On failure everything that it mounted is unmounted again; ways to mount the root that
 /// cannot succeed in a lower mode either are added to `failed`.
 pub fn execute(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     plan: &Plan,
     report: &mut Report,
     failed: &mut Vec<FailedWay>,
@@ -100,19 +100,19 @@ pub fn execute(
         }
         let started = run.sys.now();
         let result = run.step(step);
-        let text = step.to_string();
+        let text = step.text();
         if let Err(error) = result {
             if step.is_survivable() {
-                run.warn(format!("cannot {text}, continuing: {error}"));
+                run.warn(text!("cannot {}, continuing: {}", text, error.text()));
             } else {
                 run.record(text.clone(), started, result);
                 run.undo();
                 let error_text = explain(step, error);
                 return Err(FailureReport {
                     mode: plan.mode.as_str(),
-                    error: format!("cannot {text}: {error_text}"),
+                    error: text!("cannot {}: {}", text, error_text),
                     step: text,
-                    errno: Some(error.to_string()),
+                    errno: Some(error.text()),
                 });
             }
         }
@@ -154,13 +154,13 @@ fn explain(step: &Step, error: Errno) -> String {
             "no candidate is an executable file: check init=, and that /usr is on the root"
         }
         (Step::FindInit { .. }, _) => "no candidate is an executable file: check init=",
-        _ => return error.to_string(),
+        _ => return error.text(),
     };
-    format!("{error}; {remedy}")
+    text!("{}; {}", error.text(), remedy)
 }
 
-struct Execution<'a> {
-    sys: &'a mut dyn System,
+struct Execution<'a, S> {
+    sys: &'a mut S,
     report: &'a mut Report,
     failed: &'a mut Vec<FailedWay>,
     /// The root may be mounted on a device that is not locked: the kernel has said that it has to write, or that
@@ -169,12 +169,12 @@ struct Execution<'a> {
     done: Done,
 }
 
-impl Execution<'_> {
+impl<S: System> Execution<'_, S> {
     fn record(&mut self, text: String, started: u64, result: Result<()>) {
         let took = self.sys.now().saturating_sub(started);
         match result {
-            Ok(()) => note(Level::Debug, &format!("{text}: {} us", Number(took))),
-            Err(error) => note(Level::Debug, &format!("{text}: {error}")),
+            Ok(()) => note(Level::Debug, &text!("{}: {} us", text, decimal(took))),
+            Err(error) => note(Level::Debug, &text!("{}: {}", text, error.text())),
         }
         self.report.step(text, took, result);
     }
@@ -188,15 +188,19 @@ impl Execution<'_> {
         while let Some(Mounted { now_at: target, .. }) = self.done.mounts.pop() {
             let started = self.sys.now();
             let result = self.sys.unmount(&target);
-            self.record(format!("undo: unmount {target}"), started, result);
+            self.record(text!("undo: unmount {}", target), started, result);
             if let Err(error) = result {
-                self.warn(format!("cannot unmount {target}, continuing: {error}"));
+                self.warn(text!(
+                    "cannot unmount {}, continuing: {}",
+                    target,
+                    error.text()
+                ));
             }
         }
         if self.done.verity.take().is_some() {
             let started = self.sys.now();
             let result = verity::close(self.sys);
-            self.record(format!("undo: remove {DEVICE}"), started, result);
+            self.record(text!("undo: remove {}", DEVICE), started, result);
         }
     }
 
@@ -243,17 +247,15 @@ impl Execution<'_> {
             }
             Step::MakeUpper { lower, ram } => {
                 let attributes = self.sys.stat(lower)?;
-                let upper = format!("{ram}/upper");
+                let upper = text!("{}/upper", ram);
                 self.sys.make_dir(&upper, attributes.mode)?;
                 self.sys.set_attributes(&upper, &attributes)?;
-                let work = format!("{ram}/work");
+                let work = text!("{}/work", ram);
                 self.sys.make_dir(&work, 0o700)?;
                 // As overlayfs tries it (`ovl_make_workdir()` in fs/overlayfs/super.c): it means nothing.
                 let kept = self.sys.set_xattr(&work, "trusted.overlay.opaque", b"0");
                 if let Err(error) = kept {
-                    self.warn(format!(
-                        "the RAM layer cannot hold that a file was deleted ({error}): enable CONFIG_TMPFS_XATTR in the kernel"
-                    ));
+                    self.warn(text!("the RAM layer cannot hold that a file was deleted ({}): enable CONFIG_TMPFS_XATTR in the kernel", error.text()));
                 }
                 self.done.xattr = kept.is_ok();
                 Ok(())
@@ -281,7 +283,7 @@ impl Execution<'_> {
 
     fn mount_root(&mut self, target: &str, ways: &[RootMount]) -> Result<()> {
         make_dir(self.sys, target)?;
-        let mut first_error = None;
+        let mut first_error: Option<Errno> = None;
         let mut tried_locked = false;
         let mut locked = "";
         for way in ways {
@@ -298,8 +300,11 @@ impl Execution<'_> {
                 Ok(options) => {
                     self.mounted(target);
                     if let (Some(error), Some(wanted)) = (first_error, ways.first()) {
-                        self.warn(format!(
-                            "root could not be mounted as {wanted}: {error}; mounted as {way}"
+                        self.warn(text!(
+                            "root could not be mounted as {}: {}; mounted as {}",
+                            wanted.text(),
+                            error.text(),
+                            way.text()
                         ));
                     }
                     if let Some(warning) = way.warning().filter(|_| way.frozen) {
@@ -339,7 +344,7 @@ impl Execution<'_> {
             let result = self.sys.set_block_read_only(&way.device, way.lock_device);
             if result.is_err() {
                 self.unlocked = true;
-                self.record(format!("mount {way} on {target}"), started, result);
+                self.record(text!("mount {} on {}", way.text(), target), started, result);
             }
             result?;
             *locked = if way.lock_device { &way.device } else { "" };
@@ -364,15 +369,21 @@ impl Execution<'_> {
         kept = self.mount_with(target, way, kept)?;
         for word in words().filter(|word| options::may_be_dropped(word)) {
             if let Err(error) = self.sys.unmount(target) {
-                self.warn(format!("cannot unmount {target}, continuing: {error}"));
+                self.warn(text!(
+                    "cannot unmount {}, continuing: {}",
+                    target,
+                    error.text()
+                ));
                 break;
             }
             match self.mount_with(target, way, options::join(&kept, word)) {
                 Ok(more) => kept = more,
                 Err(_) => {
                     let fstype = &way.fstype;
-                    self.warn(format!(
-                        "{fstype} does not take the option {word}: left out; correct rootflags="
+                    self.warn(text!(
+                        "{} does not take the option {}: left out; correct rootflags=",
+                        fstype,
+                        word
                     ));
                     kept = self.mount_with(target, way, kept)?;
                 }
@@ -396,15 +407,23 @@ impl Execution<'_> {
             options,
             ..way.clone()
         };
-        self.record(format!("mount {tried} on {target}"), started, result);
+        self.record(
+            text!("mount {} on {}", tried.text(), target),
+            started,
+            result,
+        );
         result.map(|()| tried.options)
     }
 
     /// The kernel's own `/lib/modules`, on the root that was just mounted.
     fn load_overlay(&mut self, lower: &str, release: &str) -> Result<()> {
         let mut result = Err(Errno::ENOENT);
-        for suffix in ["", ".xz", ".zst", ".gz"] {
-            let path = format!("/lib/modules/{release}/kernel/fs/overlayfs/overlay.ko{suffix}");
+        for &suffix in &["", ".xz", ".zst", ".gz"] {
+            let path = text!(
+                "/lib/modules/{}/kernel/fs/overlayfs/overlay.ko{}",
+                release,
+                suffix
+            );
             match self.load_file(lower, &path) {
                 Ok(()) | Err(Errno::EEXIST) => return Ok(()),
                 Err(Errno::ENOENT) => {}
@@ -426,7 +445,7 @@ impl Execution<'_> {
     fn mount_overlay(&mut self, target: &str, lower: &str, ram: &str) -> Result<()> {
         make_dir(self.sys, target)?;
         let mut result = Errno::ENODEV;
-        for (fstype, workdir) in [("overlay", true), ("overlayfs", true), ("overlayfs", false)] {
+        for &(fstype, workdir) in &[("overlay", true), ("overlayfs", true), ("overlayfs", false)] {
             let options = options::overlay(lower, ram, workdir);
             let started = self.sys.now();
             let mounted = self.sys.mount(&Mount {
@@ -437,7 +456,7 @@ impl Execution<'_> {
                 data: &options,
             });
             self.record(
-                format!("mount {fstype} on {target}: {options}"),
+                text!("mount {} on {}: {}", fstype, target, options),
                 started,
                 mounted,
             );
@@ -477,8 +496,10 @@ impl Execution<'_> {
         match (self.done.inits.first(), candidates.first()) {
             (None, _) => return Err(result),
             (Some(found), Some(wanted)) if found != wanted && candidates.len() > 3 => {
-                self.warn(format!(
-                    "init={wanted} is no executable file; starting {found}"
+                self.warn(text!(
+                    "init={} is no executable file; starting {}",
+                    wanted,
+                    found
                 ));
             }
             _ => {}

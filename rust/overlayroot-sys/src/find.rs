@@ -2,7 +2,6 @@
 //! The devices that `root=` names, waiting for them where they take their time.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,7 +13,8 @@ use overlayroot::partition::{self, is_partition, Partition};
 use overlayroot::partitions::{self, Block};
 use overlayroot::settings::Settings;
 use overlayroot::superblock::{self, ReadAt, Superblock, SEVERAL};
-use overlayroot::text::{number, replaced, trim_end, Number};
+use overlayroot::text;
+use overlayroot::text::{decimal, number, replaced, trim_end};
 
 use crate::kmsg::note;
 use crate::observe::read_text;
@@ -23,7 +23,7 @@ use crate::system::{milliseconds_of, Kind, Result, System, LOOK_AGAIN};
 
 /// The device nodes that `root=` names, the preferred one first; or why there is none, with the remedy.
 pub fn find_root(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     settings: &Settings,
     warnings: &mut Vec<String>,
 ) -> core::result::Result<(String, Block, Vec<Block>), String> {
@@ -33,12 +33,14 @@ pub fn find_root(
                 .to_owned(),
         );
     };
+    let wanted = spec.text();
     // Listen before looking, so that nothing comes unseen in between.
     let listening = sys.listen();
     if let Err(error) = listening {
-        warnings.push(format!(
-            "no uevents ({error}): looking for the root every {} ms",
-            Number(LOOK_AGAIN)
+        warnings.push(text!(
+            "no uevents ({}): looking for the root every {} ms",
+            error.text(),
+            decimal(LOOK_AGAIN)
         ));
     }
     let deadline = sys.now() + u64::from(settings.wait) * 1_000_000;
@@ -53,35 +55,47 @@ pub fn find_root(
         if let Some(block) = found.next() {
             let others: Vec<Block> = found.collect();
             if let Some(other) = others.first() {
-                warnings.push(format!(
-                    "{spec} is on /dev/{} and on /dev/{}: using the first; {remedy}",
-                    block.name, other.name
+                warnings.push(text!(
+                    "{} is on /dev/{} and on /dev/{}: using the first; {}",
+                    wanted,
+                    block.name,
+                    other.name,
+                    remedy
                 ));
             }
-            let device = node(sys, &block)
-                .map_err(|error| format!("no device node for {spec} ({}): {error}", block.name))?;
+            let device = node(sys, &block).map_err(|error| {
+                text!(
+                    "no device node for {} ({}): {}",
+                    wanted,
+                    block.name,
+                    error.text()
+                )
+            })?;
             return Ok((device, block, others));
         }
         if matches!(spec, DeviceSpec::Path(path) if path.starts_with("/dev/disk/")) {
-            return Err(format!(
-                "{spec} is a name that udev makes, which is not here: \
-                 use UUID=, LABEL=, PARTUUID=, PARTLABEL= or /dev/NAME"
+            return Err(text!(
+                "{} is a name that udev makes, which is not here: \
+                 use UUID=, LABEL=, PARTUUID=, PARTLABEL= or /dev/NAME",
+                wanted
             ));
         }
         let left = milliseconds_of(deadline.saturating_sub(sys.now()));
         if left == 0 {
-            return Err(format!(
-                "device {spec} absent after {} s{}; check ofs-root=, or raise ofs-wait=",
-                Number(u64::from(settings.wait)),
+            return Err(text!(
+                "device {} absent after {} s{}; check ofs-root=, or raise ofs-wait=",
+                wanted,
+                decimal(u64::from(settings.wait)),
                 seen(sys)
             ));
         }
         if !waited {
             note(
                 Level::Info,
-                &format!(
-                    "waiting for {spec}, at most {} s",
-                    Number(u64::from(settings.wait))
+                &text!(
+                    "waiting for {}, at most {} s",
+                    wanted,
+                    decimal(u64::from(settings.wait))
                 ),
             );
             waited = true;
@@ -92,13 +106,13 @@ pub fn find_root(
             left.min(LOOK_AGAIN)
         };
         if let Err(error) = sys.wait(slice) {
-            return Err(format!("cannot wait for {spec}: {error}"));
+            return Err(text!("cannot wait for {}: {}", wanted, error.text()));
         }
     }
 }
 
 /// What block devices there are, for the message that the wanted one is not among them.
-fn seen(sys: &mut dyn System) -> String {
+fn seen(sys: &mut impl System) -> String {
     let mut text = String::new();
     for block in blocks(sys).iter().filter(|b| b.is_candidate()).take(16) {
         text.push_str(if text.is_empty() {
@@ -116,14 +130,14 @@ fn seen(sys: &mut dyn System) -> String {
     text
 }
 
-fn blocks(sys: &mut dyn System) -> Vec<Block> {
+fn blocks(sys: &mut impl System) -> Vec<Block> {
     read_text(sys, "/proc/partitions")
         .map(|text| partitions::parse(&text))
         .unwrap_or_default()
 }
 
 /// Every device that `spec` names now.
-fn look(sys: &mut dyn System, spec: &DeviceSpec) -> Vec<Block> {
+fn look(sys: &mut impl System, spec: &DeviceSpec) -> Vec<Block> {
     let blocks = blocks(sys);
     match spec {
         DeviceSpec::Path(path) => {
@@ -160,7 +174,7 @@ fn look(sys: &mut dyn System, spec: &DeviceSpec) -> Vec<Block> {
 
 /// A name that something else made: device-mapper, or the udev of a distribution's initramfs, whose names are
 /// symbolic links.
-fn by_node(sys: &mut dyn System, blocks: &[Block], path: &str, name: String) -> Option<Block> {
+fn by_node(sys: &mut impl System, blocks: &[Block], path: &str, name: String) -> Option<Block> {
     let target = resolve(sys, "", path, Missing::Fail).ok()?;
     let stat = sys.stat(&target).ok()?;
     if stat.kind != Kind::Block {
@@ -179,7 +193,7 @@ fn by_node(sys: &mut dyn System, blocks: &[Block], path: &str, name: String) -> 
 }
 
 fn with_superblock(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     blocks: &[Block],
     matches: &dyn Fn(&Superblock) -> bool,
 ) -> Vec<Block> {
@@ -200,7 +214,7 @@ fn with_superblock(
 
 /// Partitions that match, moved on by `offset` partition numbers on the same disk.
 fn on_disk(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     blocks: &[Block],
     offset: i32,
     matches: &dyn Fn(&Partition) -> bool,
@@ -231,7 +245,7 @@ fn on_disk(
 
 /// Several that match: a disk that holds partitions comes last, and a member of an array only counts where there is
 /// nothing else, such as the array.
-fn ranked(sys: &mut dyn System, found: Vec<Block>, remedy: &mut &str) -> Vec<Block> {
+fn ranked(sys: &mut impl System, found: Vec<Block>, remedy: &mut &str) -> Vec<Block> {
     let blocks = blocks(sys);
     let (mut first, mut disks, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for block in found {
@@ -255,28 +269,29 @@ fn ranked(sys: &mut dyn System, found: Vec<Block>, remedy: &mut &str) -> Vec<Blo
 }
 
 /// What the device is a member of.
-pub fn container(sys: &mut dyn System, device: &str, block: &Block) -> Option<&'static str> {
+pub fn container(sys: &mut impl System, device: &str, block: &Block) -> Option<&'static str> {
     let sectors = sectors(sys, block);
     superblock::container(&mut BlockReader::new(sys, device), sectors)
 }
 
 /// Size of a device, units of 512 bytes; without sysfs rounded down to KiB.
-fn sectors(sys: &mut dyn System, block: &Block) -> u64 {
+fn sectors(sys: &mut impl System, block: &Block) -> u64 {
     of_sysfs(sys, block, "size").unwrap_or(block.kib.saturating_mul(2))
 }
 
 /// A number that the kernel says about a device (`Documentation/ABI/stable/sysfs-block`).
-fn of_sysfs(sys: &mut dyn System, block: &Block, what: &str) -> Option<u64> {
-    let path = format!(
-        "/sys/dev/block/{}:{}/{what}",
-        Number(u64::from(block.major)),
-        Number(u64::from(block.minor))
+fn of_sysfs(sys: &mut impl System, block: &Block, what: &str) -> Option<u64> {
+    let path = text!(
+        "/sys/dev/block/{}:{}/{}",
+        decimal(u64::from(block.major)),
+        decimal(u64::from(block.minor)),
+        what
     );
     number(trim_end(&read_text(sys, &path).ok()?))
 }
 
 /// The device node of a block device; made by hand where devtmpfs did not.
-pub fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
+pub fn node(sys: &mut impl System, block: &Block) -> Result<String> {
     let mut path = "/dev/".to_owned();
     path.push_str(&replaced(&block.name, b'!', b'/'));
     let numbers = (block.major, block.minor);
@@ -286,10 +301,10 @@ pub fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
     {
         return Ok(path);
     }
-    path = format!(
+    path = text!(
         "/dev/overlayroot-{}-{}",
-        Number(u64::from(block.major)),
-        Number(u64::from(block.minor))
+        decimal(u64::from(block.major)),
+        decimal(u64::from(block.minor))
     );
     match sys.make_node(&path, true, block.major, block.minor) {
         Ok(()) | Err(Errno::EEXIST) => Ok(path),
@@ -298,19 +313,19 @@ pub fn node(sys: &mut dyn System, block: &Block) -> Result<String> {
 }
 
 /// A block device as the parsers read it.
-pub struct BlockReader<'a> {
-    sys: &'a mut dyn System,
+pub struct BlockReader<'a, S> {
+    sys: &'a mut S,
     device: &'a str,
 }
 
-impl<'a> BlockReader<'a> {
+impl<'a, S: System> BlockReader<'a, S> {
     /// Of a device node.
-    pub fn new(sys: &'a mut dyn System, device: &'a str) -> Self {
+    pub fn new(sys: &'a mut S, device: &'a str) -> Self {
         BlockReader { sys, device }
     }
 }
 
-impl ReadAt for BlockReader<'_> {
+impl<S: System> ReadAt for BlockReader<'_, S> {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> bool {
         self.sys.read_block(self.device, offset, buffer).is_ok()
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! The last things: the report, the kernel's own file systems, the new root, the real init.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -9,6 +8,7 @@ use log::Level;
 use overlayroot::errno::Errno;
 use overlayroot::report::Report;
 use overlayroot::step::NEW_ROOT;
+use overlayroot::text;
 
 use crate::bring_up::{make_dir, API_MOUNTS};
 use crate::execute::Done;
@@ -17,36 +17,40 @@ use crate::resolve::{resolve, Missing};
 use crate::system::{Result, System};
 
 /// Writes the report into the new root; a failure is survivable.
-pub fn write_report(sys: &mut dyn System, done: &Done, report: &Report) {
+pub fn write_report(sys: &mut impl System, done: &Done, report: &Report) {
     let Some(dir) = done.report_dir() else {
         note(Level::Warn, "no place for the report, continuing");
         return;
     };
-    let path = format!("{dir}/report.json");
+    let path = text!("{}/report.json", dir);
     let _ = make_dir(sys, &dir); // writing tells
     if let Err(error) = sys.write(&path, &report.to_json(), 0o644) {
         note(
             Level::Warn,
-            &format!("cannot write {path}, continuing: {error}"),
+            &text!("cannot write {}, continuing: {}", path, error.text()),
         );
     }
 }
 
 /// Moves /dev, /proc and /sys, switches the root and starts init. Returns only when that failed.
-pub fn hand_over(sys: &mut dyn System, inits: &[String]) -> Result<()> {
-    for mount in API_MOUNTS {
+pub fn hand_over(sys: &mut impl System, inits: &[String]) -> Result<()> {
+    for &mount in &API_MOUNTS {
         let moved = resolve(sys, NEW_ROOT, mount, Missing::MakeDir)
             .and_then(|to| sys.move_mount(mount, &to));
         if let Err(error) = moved {
             note(
                 Level::Warn,
-                &format!("cannot move {mount} to the new root, continuing: {error}"),
+                &text!(
+                    "cannot move {} to the new root, continuing: {}",
+                    mount,
+                    error.text()
+                ),
             );
             // What stays behind would keep the initramfs in memory.
             if let Err(error) = sys.unmount(mount) {
                 note(
                     Level::Warn,
-                    &format!("cannot unmount {mount}, continuing: {error}"),
+                    &text!("cannot unmount {}, continuing: {}", mount, error.text()),
                 );
             }
         }
@@ -57,7 +61,10 @@ pub fn hand_over(sys: &mut dyn System, inits: &[String]) -> Result<()> {
         match sys.exec(init) {
             Ok(()) => return Ok(()),
             Err(error) => {
-                note(Level::Error, &format!("cannot start {init}: {error}"));
+                note(
+                    Level::Error,
+                    &text!("cannot start {}: {}", init, error.text()),
+                );
                 errors.push(error);
             }
         }

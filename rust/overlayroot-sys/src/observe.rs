@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! Looks at the board: memory, kernel, and what is on the root device.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -9,6 +8,7 @@ use overlayroot::facts::{Facts, Filesystems, Root};
 use overlayroot::partitions::Block;
 use overlayroot::settings::{Settings, Verity};
 use overlayroot::superblock::{self, State};
+use overlayroot::text;
 use overlayroot::text::lossy;
 use overlayroot::verity::Tree;
 
@@ -29,13 +29,13 @@ pub struct Observation {
 
 impl Observation {
     /// Looks at the next device that `root=` names; `false`: there is none.
-    pub fn next(&mut self, sys: &mut dyn System, settings: &Settings) -> bool {
+    pub fn next(&mut self, sys: &mut impl System, settings: &Settings) -> bool {
         while !self.others.is_empty() {
             let block = self.others.remove(0);
             if let Ok(device) = node(sys, &block) {
                 let spec = spec_text(settings);
                 self.warnings
-                    .push(format!("{spec} could not be used there: trying {device}"));
+                    .push(text!("{} could not be used there: trying {}", spec, device));
                 let root = look_at(sys, settings, device, &block, &mut self.warnings);
                 self.facts.root = Some(root);
                 self.facts.others = !self.others.is_empty();
@@ -47,7 +47,7 @@ impl Observation {
 }
 
 /// Looks at everything a plan depends on.
-pub fn observe(sys: &mut dyn System, settings: &Settings) -> Observation {
+pub fn observe(sys: &mut impl System, settings: &Settings) -> Observation {
     let mut warnings = Vec::new();
     let found = find_root(sys, settings, &mut warnings);
     let filesystems = read_text(sys, "/proc/filesystems");
@@ -82,13 +82,13 @@ pub fn observe(sys: &mut dyn System, settings: &Settings) -> Observation {
 }
 
 /// Reads a small text file.
-pub fn read_text(sys: &mut dyn System, path: &str) -> Result<String> {
+pub fn read_text(sys: &mut impl System, path: &str) -> Result<String> {
     let bytes = sys.read(path, 1 << 20)?;
     Ok(lossy(&bytes))
 }
 
 fn look_at(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     settings: &Settings,
     device: String,
     block: &Block,
@@ -97,7 +97,7 @@ fn look_at(
     let media_read_only = sys.block_read_only(&device).unwrap_or(false);
     let superblock = superblock::probe(&mut BlockReader::new(sys, &device));
     if let Some(warning) = superblock.as_ref().and_then(|s| s.warning) {
-        warnings.push(format!("{device}: {warning}"));
+        warnings.push(text!("{}: {}", device, warning));
     }
     let container = container(sys, &device, block);
     let (fstype, uuid, label, state) = match superblock {

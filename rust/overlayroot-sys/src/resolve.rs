@@ -26,7 +26,7 @@ pub enum Missing {
 }
 
 /// The place in the initramfs's view of `path` in the system below `root`, all links followed.
-pub fn resolve(sys: &mut dyn System, root: &str, path: &str, missing: Missing) -> Result<String> {
+pub fn resolve(sys: &mut impl System, root: &str, path: &str, missing: Missing) -> Result<String> {
     // Components still to walk, the next one last.
     let mut todo: Vec<String> = components(path);
     let mut done: Vec<String> = Vec::new();
@@ -71,9 +71,10 @@ fn components(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for part in path.split('/') {
         if !part.is_empty() && part != "." {
-            parts.insert(0, part.to_owned());
+            parts.push(part.to_owned());
         }
     }
+    parts.reverse();
     parts
 }
 

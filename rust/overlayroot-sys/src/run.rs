@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! One boot, from the first system call to the real init.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -14,7 +13,8 @@ use overlayroot::modules;
 use overlayroot::plan::{place_for_report, plan, Mode};
 use overlayroot::report::{FailureReport, Report, RootReport, UpperReport};
 use overlayroot::settings::{FailPolicy, Settings};
-use overlayroot::text::Number;
+use overlayroot::text;
+use overlayroot::text::decimal;
 
 use crate::bring_up::bring_up;
 use crate::execute::{execute, Done, FailedWay};
@@ -48,7 +48,7 @@ pub enum End {
 }
 
 /// Boots the board.
-pub fn run(sys: &mut dyn System, boot: Boot) -> End {
+pub fn run(sys: &mut impl System, boot: Boot) -> End {
     let started = sys.now();
     let mut report = Report {
         version: Report::VERSION,
@@ -63,7 +63,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
     let settings = read_settings(sys, &mut report);
     note(
         Level::Info,
-        &format!(
+        &text!(
             "{}: overlayfs={} ({}), root={}",
             boot.program,
             if settings.overlay { "yes" } else { "no" },
@@ -96,7 +96,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
             (_, Ok(done)) => match finish(sys, mode, &done, &mut report, started) {
                 Ok(()) => return End::Started(report),
                 // The initramfs is gone: there is nothing to go down to.
-                Err(error) => break format!("no init could be started: {error}"),
+                Err(error) => break text!("no init could be started: {}", error.text()),
             },
             (Some(why), Err(mut failure)) => {
                 failure.error = why.clone();
@@ -107,7 +107,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
         let reason = failure.error.clone();
         note(
             Level::Error,
-            &format!("{} mode cannot be reached: {reason}", mode.as_str()),
+            &text!("{} mode cannot be reached: {}", mode.as_str(), reason),
         );
         report.failures.push(failure);
         match mode.degrade(settings.fail) {
@@ -117,7 +117,7 @@ pub fn run(sys: &mut dyn System, boot: Boot) -> End {
                 observed(&mut observation, &settings, &mut report);
                 mode = Mode::wanted(&settings);
             }
-            _ => break format!("no root could be mounted: {reason}"),
+            _ => break text!("no root could be mounted: {}", reason),
         }
     };
     give_up(sys, &settings, &reason);
@@ -132,7 +132,7 @@ fn observed(observation: &mut Observation, settings: &Settings, report: &mut Rep
     report.root = root.map(|root| RootReport::new(spec, root));
 }
 
-fn timed(sys: &mut dyn System, report: &mut Report, step: &str, before: u64) {
+fn timed(sys: &mut impl System, report: &mut Report, step: &str, before: u64) {
     let took = sys.now().saturating_sub(before);
     report.step(step.to_string(), took, Ok(()));
 }
@@ -144,7 +144,7 @@ fn warn(report: &mut Report, warnings: Vec<String>) {
     report.warnings.extend(warnings);
 }
 
-fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
+fn read_settings(sys: &mut impl System, report: &mut Report) -> Settings {
     let mut warnings = Vec::new();
     let entries = match sys.read(CONFIG, 64 << 10) {
         Ok(bytes) => {
@@ -154,8 +154,10 @@ fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
         }
         Err(Errno::ENOENT) => Vec::new(),
         Err(error) => {
-            warnings.push(format!(
-                "cannot read {CONFIG}, using built-in defaults: {error}"
+            warnings.push(text!(
+                "cannot read {}, using built-in defaults: {}",
+                CONFIG,
+                error.text()
             ));
             Vec::new()
         }
@@ -164,8 +166,10 @@ fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
         Ok(line) => cmdline::words(&line),
         Err(error) => {
             // It may have asked for protection where the image's default is none.
-            warnings.push(format!(
-                "cannot read the command line, using {CONFIG} and overlayfs=yes: {error}"
+            warnings.push(text!(
+                "cannot read the command line, using {} and overlayfs=yes: {}",
+                CONFIG,
+                error.text()
             ));
             cmdline::words(b"overlayfs=yes")
         }
@@ -181,14 +185,14 @@ fn read_settings(sys: &mut dyn System, report: &mut Report) -> Settings {
         let origin = said.origin.as_str();
         note(
             Level::Debug,
-            &format!("{}={} ({origin})", said.name, said.value),
+            &text!("{}={} ({})", said.name, said.value, origin),
         );
     }
     warn(report, warnings);
     settings
 }
 
-fn load_modules(sys: &mut dyn System, report: &mut Report) {
+fn load_modules(sys: &mut impl System, report: &mut Report) {
     let Ok(list) = read_text(sys, MODULES) else {
         return; // no list: everything is built in
     };
@@ -199,12 +203,17 @@ fn load_modules(sys: &mut dyn System, report: &mut Report) {
             other => other,
         };
         let took = sys.now().saturating_sub(before);
-        report.step(format!("load {}", module.path), took, result);
+        report.step(text!("load {}", module.path), took, result);
         // ENODEV is a module for hardware that this board does not have.
         if let Err(error) = result.or_else(|e| if e == Errno::ENODEV { Ok(()) } else { Err(e) }) {
             warn(
                 report,
-                [format!("cannot load {}, continuing: {error}", module.path)].into(),
+                [text!(
+                    "cannot load {}, continuing: {}",
+                    module.path,
+                    error.text()
+                )]
+                .into(),
             );
         }
     }
@@ -212,7 +221,7 @@ fn load_modules(sys: &mut dyn System, report: &mut Report) {
 
 /// Plans and carries out one mode.
 fn attempt(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     mode: Mode,
     settings: &Settings,
     facts: &Facts,
@@ -222,7 +231,7 @@ fn attempt(
     let mut plan = plan(mode, settings, facts).map_err(|error| FailureReport {
         mode: mode.as_str(),
         step: String::new(),
-        error: error.to_string(),
+        error: error.text(),
         errno: None,
     })?;
     warn(report, core::mem::take(&mut plan.warnings));
@@ -251,7 +260,7 @@ fn attempt(
 
 /// Says how it went and hands over.
 fn finish(
-    sys: &mut dyn System,
+    sys: &mut impl System,
     mode: Mode,
     done: &Done,
     report: &mut Report,
@@ -268,16 +277,22 @@ fn finish(
 }
 
 /// The last rung: a message that stays long enough to be read, then a restart.
-fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
+fn give_up(sys: &mut impl System, settings: &Settings, reason: &str) {
     if ALLOW_SHELL && settings.fail == FailPolicy::Shell {
-        note(Level::Error, &format!("{reason}; starting a shell"));
+        note(Level::Error, &text!("{}; starting a shell", reason));
         if let Err(error) = sys.exec("/bin/sh") {
-            note(Level::Error, &format!("cannot start /bin/sh: {error}"));
+            note(
+                Level::Error,
+                &text!("cannot start /bin/sh: {}", error.text()),
+            );
         }
     }
-    let delay = Number(u64::from(settings.reboot_delay));
-    note(Level::Error, &format!("{reason}; rebooting in {delay} s"));
-    let deadline = sys.now() + delay.0 * 1_000_000;
+    let delay = u64::from(settings.reboot_delay);
+    note(
+        Level::Error,
+        &text!("{}; rebooting in {} s", reason, decimal(delay)),
+    );
+    let deadline = sys.now() + delay * 1_000_000;
     loop {
         let left = milliseconds_of(deadline.saturating_sub(sys.now()));
         if left == 0 || sys.wait(left).is_err() {
@@ -286,6 +301,6 @@ fn give_up(sys: &mut dyn System, settings: &Settings, reason: &str) {
     }
     if let Err(error) = sys.reboot() {
         // Returning ends PID 1: the kernel panics, which restarts the board when panic= says so.
-        note(Level::Error, &format!("cannot reboot: {error}"));
+        note(Level::Error, &text!("cannot reboot: {}", error.text()));
     }
 }

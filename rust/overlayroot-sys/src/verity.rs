@@ -14,7 +14,7 @@ const CONTROL_NUMBER: (u32, u32) = (10, 236);
 const PATIENCE: u64 = 5_000_000;
 
 /// Makes the device, read-only, and its node; returns its numbers.
-pub fn open(sys: &mut dyn System, sectors: u64, table: &str) -> Result<(u32, u32)> {
+pub fn open(sys: &mut impl System, sectors: u64, table: &str) -> Result<(u32, u32)> {
     make_dir(sys, "/dev/mapper")?;
     node(sys, CONTROL, false, CONTROL_NUMBER)?;
     let mut created = dm::request(NAME, 0);
@@ -31,7 +31,7 @@ pub fn open(sys: &mut dyn System, sectors: u64, table: &str) -> Result<(u32, u32
 }
 
 /// Loads the table. Early in a boot the kernel may still be testing SHA-256, and calls it broken until it has.
-fn load(sys: &mut dyn System, sectors: u64, table: &str) -> Result<()> {
+fn load(sys: &mut impl System, sectors: u64, table: &str) -> Result<()> {
     let deadline = sys.now() + PATIENCE;
     loop {
         let mut request = dm::load(NAME, "verity", sectors, table);
@@ -43,12 +43,12 @@ fn load(sys: &mut dyn System, sectors: u64, table: &str) -> Result<()> {
 }
 
 /// Takes the device away again.
-pub fn close(sys: &mut dyn System) -> Result<()> {
+pub fn close(sys: &mut impl System) -> Result<()> {
     sys.device_mapper(Command::DevRemove, &mut dm::request(NAME, 0))
 }
 
 /// Makes a device node, unless it is there.
-fn node(sys: &mut dyn System, path: &str, block: bool, numbers: (u32, u32)) -> Result<()> {
+fn node(sys: &mut impl System, path: &str, block: bool, numbers: (u32, u32)) -> Result<()> {
     match sys.make_node(path, block, numbers.0, numbers.1) {
         Err(Errno::EEXIST) => match sys.stat(path) {
             Ok(stat) if stat.device == numbers && (stat.kind == Kind::Block) == block => Ok(()),

@@ -2,11 +2,11 @@
 //! `overlayroot.conf` in the initramfs: the defaults that an image was built with.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::text::{lossy, trim, Number};
+use crate::text;
+use crate::text::{decimal, lossy, trim};
 
 /// One `name = value` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +36,10 @@ pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<String>) {
                     value: quoted.unwrap_or(value).to_owned(),
                 });
             }
-            _ => warnings.push(format!(
-                "overlayroot.conf line {}: not `name = value`: {line}",
-                Number(number as u64 + 1)
+            _ => warnings.push(text!(
+                "overlayroot.conf line {}: not `name = value`: {}",
+                decimal(number as u64 + 1),
+                line
             )),
         }
     }

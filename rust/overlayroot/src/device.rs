@@ -4,9 +4,9 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
-use crate::text::{lossy, small_number, Number};
+use crate::text;
+use crate::text::{decimal, lossy, shown, small_number};
 
 /// A device as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,33 +118,33 @@ fn unescape(text: &str) -> String {
     lossy(&bytes)
 }
 
-impl fmt::Display for DeviceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl DeviceSpec {
+    /// As `root=` takes it.
+    pub fn text(&self) -> String {
         let (prefix, text) = match self {
             DeviceSpec::Path(path) => ("", path),
             DeviceSpec::Uuid(uuid) => ("UUID=", uuid),
             DeviceSpec::Label(label) => ("LABEL=", label),
             DeviceSpec::PartLabel(label) => ("PARTLABEL=", label),
             DeviceSpec::Number(major, minor) => {
-                let (major, minor) = (Number(u64::from(*major)), Number(u64::from(*minor)));
-                return write!(f, "{major}:{minor}");
+                let number = |number: &u32| decimal(u64::from(*number));
+                return text!("{}:{}", number(major), number(minor));
             }
             DeviceSpec::PartUuid(uuid, offset) => {
-                f.write_str("PARTUUID=")?;
-                f.write_str(uuid)?;
-                return if *offset == 0 {
-                    Ok(())
-                } else {
+                let mut text = text!("PARTUUID={}", uuid);
+                if *offset != 0 {
                     let sign = if *offset < 0 { "-" } else { "" };
-                    let number = Number(u64::from(offset.unsigned_abs()));
-                    write!(f, "/PARTNROFF={sign}{number}")
-                };
+                    let number = decimal(u64::from(offset.unsigned_abs()));
+                    text.push_str(&text!("/PARTNROFF={}{}", sign, number));
+                }
+                return text;
             }
         };
-        f.write_str(prefix)?;
-        f.write_str(text)
+        text!("{}{}", prefix, text)
     }
 }
+
+shown!(DeviceSpec);
 
 #[cfg(test)]
 mod tests {

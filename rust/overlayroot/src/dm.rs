@@ -32,7 +32,7 @@ pub enum Command {
 pub fn request(name: &str, room: usize) -> Vec<u8> {
     let mut bytes = vec![0; HEADER + room];
     // Version 4.0.0 of the interface, where the data begins, how many targets, and flags.
-    for (at, byte) in [
+    for &(at, byte) in &[
         (0, 4),
         (16, HEADER as u8),
         (17, 1),

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! Error numbers of the kernel and their names.
 
-use core::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 
-use crate::text::Number;
+use crate::text;
+use crate::text::{decimal, shown};
 
 /// An error number as a system call gives it: positive, as in `asm-generic/errno-base.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +36,15 @@ errnos! {
     EKEYREJECTED = 129, EUCLEAN = 117,
 }
 
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Errno {
+    /// The name, or the number where there is none.
+    #[inline(never)]
+    pub fn text(self) -> String {
         match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "errno {}", Number(self.0 as u64)),
+            Some(name) => name.to_owned(),
+            None => text!("errno {}", decimal(self.0 as u64)),
         }
     }
 }
+
+shown!(Errno);

@@ -3,9 +3,8 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
-use crate::text::{push_hex, Number};
+use crate::text::{push_decimal, push_hex};
 
 /// What can be a value in JSON.
 pub trait Json {
@@ -26,17 +25,20 @@ macro_rules! fields {
         impl $crate::json::Json for $type {
             fn write(&self, text: &mut String) {
                 let $type { $($field),* } = self;
-                $crate::json::object(text, &[$((stringify!($field), $field)),*]);
+                let names = concat!($(stringify!($field), " "),*);
+                $crate::json::object(text, names, &[$($field),*]);
             }
         }
     };
 }
 pub(crate) use fields;
 
-/// Appends an object.
-pub fn object(text: &mut String, fields: &[(&str, &dyn Json)]) {
-    for (at, (name, value)) in fields.iter().enumerate() {
-        text.push(if at == 0 { '{' } else { ',' });
+/// Appends an object; a blank follows each of the names.
+pub fn object(text: &mut String, names: &str, values: &[&dyn Json]) {
+    let mut before = '{';
+    for (name, value) in names.split(' ').zip(values) {
+        text.push(before);
+        before = ',';
         quote(text, name);
         text.push(':');
         value.write(text);
@@ -71,7 +73,7 @@ impl Json for bool {
 
 impl Json for u64 {
     fn write(&self, text: &mut String) {
-        let _ = write!(text, "{}", Number(*self)); // text in memory takes everything
+        push_decimal(text, *self);
     }
 }
 

@@ -2,8 +2,9 @@
 //! Mount option strings: what of them are flags of mount(2); the only place that escapes.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
+
+use crate::text;
 
 /// Flags of mount(2) (`MS_*` of `linux/mount.h`).
 pub mod flag {
@@ -106,7 +107,7 @@ pub fn join(a: &str, b: &str) -> String {
     match (a, b) {
         (a, "") => a.to_owned(),
         ("", b) => b.to_owned(),
-        (a, b) => format!("{a},{b}"),
+        (a, b) => text!("{},{}", a, b),
     }
 }
 
@@ -115,7 +116,7 @@ pub fn join(a: &str, b: &str) -> String {
 /// Escapes as `fs/overlayfs/params.c` undoes it: `\` before `\`, `,` and, in `lowerdir=`, `:`.
 pub fn overlay(lower: &str, ram: &str, workdir: bool) -> String {
     let (lower, ram) = (escape(lower, ":"), escape(ram, ""));
-    let mut options = format!("lowerdir={lower},upperdir={ram}/upper");
+    let mut options = text!("lowerdir={},upperdir={}/upper", lower, ram);
     if workdir {
         options.push_str(",workdir=");
         options.push_str(&ram);

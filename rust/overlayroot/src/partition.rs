@@ -2,12 +2,12 @@
 //! Partition tables: GPT (UEFI specification, chapter 5) and MBR with logical partitions, numbered and
 //! named as the kernel does (`block/partitions/`).
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
-use crate::text::{push_hex, small_number, Number};
+use crate::text;
+use crate::text::{decimal, push_hex, small_number, utf16};
 
 /// Most GPT entries that become partitions, as a disk of the kernel has no more; tables have 128.
 const MAX_PARTITIONS: u32 = 256;
@@ -118,16 +118,6 @@ fn guid_text(guid: &[u8]) -> Option<String> {
     Some(uuid_text(&bytes))
 }
 
-fn utf16(bytes: &[u8]) -> String {
-    let units = bytes
-        .chunks_exact(2)
-        .map(|pair| le16(pair, 0).unwrap_or_default())
-        .take_while(|&unit| unit != 0);
-    char::decode_utf16(units)
-        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
-}
-
 fn mbr_table(disk: &mut dyn ReadAt, sector_size: u32, mbr: &[u8]) -> Vec<Partition> {
     let signature = le32(mbr, 440).unwrap_or_default();
     let partition = |number: u32, start: u64, sectors: u64| Partition {
@@ -214,7 +204,7 @@ fn ends_with_digit(disk: &str) -> bool {
 /// (`block/partitions/core.c`).
 pub fn partition_name(disk: &str, number: u32) -> String {
     let p = if ends_with_digit(disk) { "p" } else { "" };
-    format!("{disk}{p}{}", Number(u64::from(number)))
+    text!("{}{}{}", disk, p, decimal(u64::from(number)))
 }
 
 /// Whether a kernel name is that of a partition of `disk`.

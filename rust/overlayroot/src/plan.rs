@@ -2,7 +2,6 @@
 //! Decides: settings and facts become a list of steps, or a reason why a mode cannot be had.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,7 +11,8 @@ use crate::settings::{FailPolicy, Settings, Verity};
 use crate::size::Limits;
 use crate::step::{RootMount, Step, LOWER, NEW_ROOT, RAM, RUN};
 use crate::superblock::{State, ASSEMBLE};
-use crate::text::Number;
+use crate::text;
+use crate::text::{decimal, shown};
 use crate::{verity, ways};
 
 /// A state that a board can be booted into.
@@ -90,34 +90,33 @@ pub enum PlanError {
     NotVerified(&'static str),
 }
 
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl PlanError {
+    /// For the console and the report.
+    pub fn text(&self) -> String {
         match self {
-            PlanError::NoRoot => f.write_str("the root device was not found"),
-            PlanError::Refused(why) => {
-                write!(
-                    f,
-                    "{why} and ofs-dirty=refuse; repair it, or boot with ofs-dirty=replay"
-                )
-            }
+            PlanError::NoRoot => "the root device was not found".to_owned(),
+            PlanError::Refused(why) => text!(
+                "{} and ofs-dirty=refuse; repair it, or boot with ofs-dirty=replay",
+                why
+            ),
             PlanError::NotVerified(why) => {
-                write!(f, "the root cannot be verified: {why}; check ofs-verity=")
+                text!("the root cannot be verified: {}; check ofs-verity=", why)
             }
-            PlanError::Member(device, container) => {
-                write!(
-                    f,
-                    "{device} is a member of {container}: writing to it alone damages that; {ASSEMBLE}"
-                )
-            }
-            PlanError::NeverWritable(fstype) => {
-                write!(
-                    f,
-                    "a {fstype} root cannot be written; write a new image instead"
-                )
-            }
+            PlanError::Member(device, container) => text!(
+                "{} is a member of {}: writing to it alone damages that; {}",
+                device,
+                container,
+                ASSEMBLE
+            ),
+            PlanError::NeverWritable(fstype) => text!(
+                "a {} root cannot be written; write a new image instead",
+                fstype
+            ),
         }
     }
 }
+
+shown!(PlanError);
 
 /// Plans how to reach `mode`.
 pub fn plan(mode: Mode, settings: &Settings, facts: &Facts) -> Result<Plan, PlanError> {
@@ -221,10 +220,10 @@ fn plan_ram(
     plan.limits = Some(limits);
     plan.then(Step::MountTmpfs {
         target: RAM,
-        options: format!(
+        options: text!(
             "mode=0755,size={},nr_inodes={}",
-            Number(limits.bytes),
-            Number(limits.inodes)
+            decimal(limits.bytes),
+            decimal(limits.inodes)
         ),
     });
     plan.then(Step::MakeUpper {
@@ -294,7 +293,9 @@ fn mount_root(target: &'static str, ways: Vec<RootMount>, settings: &Settings) -
 /// The kernel's own list (`kernel_init()` in `init/main.c`), less its shell.
 fn find_init(settings: &Settings) -> Step {
     let mut candidates: Vec<String> = settings.init.iter().cloned().collect();
-    candidates.extend(["/sbin/init", "/etc/init", "/bin/init"].map(ToOwned::to_owned));
+    for &path in &["/sbin/init", "/etc/init", "/bin/init"] {
+        candidates.push(path.to_owned());
+    }
     Step::FindInit {
         root: NEW_ROOT,
         candidates,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 //! What became of the boot: `report.json` (docs/boot-flow.md has the schema) and the lines in the kernel log.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -11,7 +10,8 @@ use crate::json::{self, fields};
 use crate::plan::Mode;
 use crate::settings::Settings;
 use crate::superblock::State;
-use crate::text::Number;
+use crate::text;
+use crate::text::decimal;
 
 /// The whole report. Field names are those of the JSON. Numbers have one width, the one of [`crate::json`].
 #[derive(Debug, Default)]
@@ -257,7 +257,7 @@ impl Report {
 
     /// Adds a step.
     pub fn step(&mut self, step: String, microseconds: u64, result: Result<(), Errno>) {
-        let errno = result.err().map(|errno| errno.to_string());
+        let errno = result.err().map(|errno| errno.text());
         self.steps.push(StepReport {
             step,
             microseconds,
@@ -268,7 +268,7 @@ impl Report {
     /// The line that sums the boot up, for the console.
     pub fn summary(&self) -> String {
         let root = match &self.root {
-            Some(root) => format!(
+            Some(root) => text!(
                 "{}, {}{}",
                 root.device,
                 root.fstype.as_deref().unwrap_or("unknown"),
@@ -277,21 +277,29 @@ impl Report {
             None => String::new(),
         };
         match (self.reached, &self.upper) {
-            ("ram", Some(upper)) => format!(
-                "protected: / is RAM over read-only {root}; {} bytes, {} inodes",
-                Number(upper.size_bytes),
-                Number(upper.inodes)
+            ("ram", Some(upper)) => text!(
+                "protected: / is RAM over read-only {}; {} bytes, {} inodes",
+                root,
+                decimal(upper.size_bytes),
+                decimal(upper.inodes)
             ),
             ("writable", _) => {
                 let origin = self.settings.iter().find(|s| s.name == "overlayfs");
                 let (value, origin) = origin.map_or(("no", ""), |s| (&*s.value, s.origin));
-                format!(
-                    "NOT PROTECTED: / is writable ({root}): overlayfs={value} from the {origin}"
+                text!(
+                    "NOT PROTECTED: / is writable ({}): overlayfs={} from the {}",
+                    root,
+                    value,
+                    origin
                 )
             }
             _ => {
                 let reason = self.failures.last().map_or("", |f| &f.error);
-                format!("DEGRADED: / is the plain read-only root ({root}): {reason}")
+                text!(
+                    "DEGRADED: / is the plain read-only root ({}): {}",
+                    root,
+                    reason
+                )
             }
         }
     }

@@ -5,7 +5,6 @@
 //! gives a warning and changes nothing, so that a typing error neither stops a board nor bares it.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -13,6 +12,7 @@ use crate::cmdline::{self, Word};
 use crate::config::Entry;
 use crate::device::DeviceSpec;
 use crate::size::Size;
+use crate::text;
 use crate::text::small_number;
 use crate::verity::{OnError, Pin};
 
@@ -139,7 +139,7 @@ impl Default for Settings {
             said: Vec::new(),
             warnings: Vec::new(),
         };
-        for (name, value) in [
+        for &(name, value) in &[
             ("overlayfs", "yes"),
             ("ofs-size", "50%"),
             ("ofs-dirty", "replay"),
@@ -318,19 +318,22 @@ impl Settings {
             }
             self.take(known, value.unwrap_or_default(), Origin::CommandLine);
         } else if let Some(name) = LATER.iter().find(|n| cmdline::same_name(n, &word.name)) {
-            self.warnings.push(format!(
-                "{name}= is not supported by this version: changes are kept in RAM only"
+            self.warnings.push(text!(
+                "{}= is not supported by this version: changes are kept in RAM only",
+                name
             ));
         } else if let Some((name, ours)) = FOREIGN.iter().find(|(n, _)| match n.split_once('=') {
             Some((name, only)) => cmdline::same_name(name, &word.name) && value == Some(only),
             None => cmdline::same_name(n, &word.name),
         }) {
-            self.warnings.push(format!(
-                "{name} is another system's spelling and has no effect here: write {ours}"
+            self.warnings.push(text!(
+                "{} is another system's spelling and has no effect here: write {}",
+                name,
+                ours
             ));
         } else if word.name == "mount.usr" {
             self.warnings
-                .push(format!("mount.usr= has no effect here: {USR}"));
+                .push(text!("mount.usr= has no effect here: {}", USR));
         } else if word.name.starts_with("ofs-") || word.name.starts_with("ofs_") {
             self.warn_unknown(&word.name, Origin::CommandLine);
         }
@@ -351,9 +354,11 @@ impl Settings {
                 known.push_str(name);
             }
         }
-        self.warnings.push(format!(
-            "{name} ({}) is not known; known: {known}",
-            origin.as_str()
+        self.warnings.push(text!(
+            "{} ({}) is not known; known: {}",
+            name,
+            origin.as_str(),
+            known
         ));
     }
 
@@ -365,14 +370,16 @@ impl Settings {
         }
         let kept = self.said.iter().find(|s| same_setting(s.name, known.word));
         let kept = match kept {
-            Some(s) => format!("{} ({})", s.value, s.origin.as_str()),
+            Some(s) => text!("{} ({})", s.value, s.origin.as_str()),
             None => "nothing".to_owned(),
         };
-        let warning = format!(
-            "{}={value} ({}) cannot be used; accepted: {}; using {kept}",
+        let warning = text!(
+            "{}={} ({}) cannot be used; accepted: {}; using {}",
             known.word,
+            value,
             origin.as_str(),
-            known.accepted
+            known.accepted,
+            kept
         );
         // The boot script puts its words before the owner's and behind them.
         if !self.warnings.contains(&warning) {

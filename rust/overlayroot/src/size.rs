@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //! Size of the RAM layer: what `ofs-size=` may say and how many bytes and inodes it gives.
 
-use alloc::format;
 use alloc::string::String;
 
-use crate::text::{self, divided, Number};
+use crate::text;
+use crate::text::{decimal, divided};
 
 /// Smallest RAM layer that a userspace starts on, bytes.
 pub const SMALLEST: u64 = 4 << 20;
@@ -88,10 +88,10 @@ impl Size {
         let inodes = wished_inodes.min(most_inodes).max(FEWEST_INODES);
         let bent = wish & !4095 != bytes || self.inodes.is_some_and(|wished| wished != inodes);
         let warning = bent.then(|| {
-            format!(
+            text!(
                 "ofs-size is more or less than this board can live with: using {} bytes, {} inodes",
-                Number(bytes),
-                Number(inodes)
+                decimal(bytes),
+                decimal(inodes)
             )
         });
         (Limits { bytes, inodes }, warning)

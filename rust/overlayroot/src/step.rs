@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 //! The steps of a plan. Each has a text, used in plans, in the report and on the console alike.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
-use crate::text::Number;
+use crate::text;
+use crate::text::{decimal, shown};
 
 /// The real root, read-only, in the initramfs and in the booted system.
 pub const LOWER: &str = "/mnt/root-RO";
@@ -41,7 +40,7 @@ impl RootMount {
     /// What the owner should know of this way.
     pub fn warning(&self) -> Option<String> {
         let (why, what) = self.warning;
-        (!what.is_empty()).then(|| format!("{}: {why}{what}", self.device))
+        (!what.is_empty()).then(|| text!("{}: {}{}", self.device, why, what))
     }
 }
 
@@ -150,66 +149,75 @@ impl Step {
     }
 }
 
-impl fmt::Display for RootMount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let access = if self.read_only { "ro" } else { "rw" };
-        write!(f, "{} {} {access}", self.fstype, self.device)?;
-        if !self.options.is_empty() {
-            write!(f, ",{}", self.options)?;
-        }
-        f.write_str(match (self.lock_device, self.frozen) {
-            (true, true) => " (device stays read-only)",
-            (true, false) => " (device read-only)",
-            (false, _) => "",
-        })
+impl RootMount {
+    /// For plans, the report and the console.
+    pub fn text(&self) -> String {
+        text!(
+            "{} {} {}{}{}{}",
+            self.fstype,
+            self.device,
+            if self.read_only { "ro" } else { "rw" },
+            if self.options.is_empty() { "" } else { "," },
+            self.options,
+            match (self.lock_device, self.frozen) {
+                (true, true) => " (device stays read-only)",
+                (true, false) => " (device read-only)",
+                (false, _) => "",
+            }
+        )
     }
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Step {
+    /// For plans, the report and the console.
+    pub fn text(&self) -> String {
         match self {
             Step::MountRoot { target, ways, .. } => {
-                write!(f, "mount root on {target}:")?;
+                let mut text = text!("mount root on {}:", target);
                 if let Some(way) = ways.first() {
-                    write!(f, " {way}")?;
+                    text.push(' ');
+                    text.push_str(&way.text());
                 }
-                match ways.len() {
-                    0 | 1 => Ok(()),
-                    all => write!(f, ", the first of {} ways", Number(all as u64)),
+                if ways.len() > 1 {
+                    let all = decimal(ways.len() as u64);
+                    text.push_str(&text!(", the first of {} ways", all));
                 }
+                text
             }
             Step::SetDeviceReadOnly { device, read_only } => {
-                write!(
-                    f,
-                    "set {device} {}",
-                    if *read_only {
-                        "read-only"
-                    } else {
-                        "read-write"
-                    }
-                )
+                let access = if *read_only {
+                    "read-only"
+                } else {
+                    "read-write"
+                };
+                text!("set {} {}", device, access)
             }
             Step::OpenVerity { device, table, .. } => {
-                write!(f, "verify {device} as {}: {table}", crate::verity::DEVICE)
+                text!("verify {} as {}: {}", device, crate::verity::DEVICE, table)
             }
             Step::LoadOverlay { lower, release } => {
-                write!(f, "load overlay from {lower}/lib/modules/{release}")
+                text!("load overlay from {}/lib/modules/{}", lower, release)
             }
-            Step::MountTmpfs { target, options } => write!(f, "mount tmpfs on {target}: {options}"),
-            Step::MakeUpper { ram, .. } => write!(f, "make {ram}/upper and {ram}/work"),
+            Step::MountTmpfs { target, options } => {
+                text!("mount tmpfs on {}: {}", target, options)
+            }
+            Step::MakeUpper { ram, .. } => text!("make {}/upper and {}/work", ram, ram),
             Step::MountOverlay { target, lower, ram } => {
-                write!(f, "mount overlay on {target}: {lower} under {ram}")
+                text!("mount overlay on {}: {} under {}", target, lower, ram)
             }
-            Step::Restrict { target } => write!(f, "make {target} nosuid,nodev"),
+            Step::Restrict { target } => text!("make {} nosuid,nodev", target),
             Step::FindInit { root, candidates } => {
-                write!(f, "find init in {root}: ")?;
-                for (at, path) in candidates.iter().enumerate() {
-                    write!(f, "{}{path}", if at == 0 { "" } else { " " })?;
+                let mut text = text!("find init in {}:", root);
+                for path in candidates {
+                    text.push(' ');
+                    text.push_str(path);
                 }
-                Ok(())
+                text
             }
-            Step::WriteFstab { root, .. } => write!(f, "write {root}/etc/fstab"),
-            Step::Move { from, root } => write!(f, "move {from} to {root}{from}"),
+            Step::WriteFstab { root, .. } => text!("write {}/etc/fstab", root),
+            Step::Move { from, root } => text!("move {} to {}{}", from, root, from),
         }
     }
 }
+
+shown!(RootMount, Step);

@@ -4,7 +4,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
 
 /// The text without blanks at both ends.
 pub fn trim(text: &str) -> &str {
@@ -51,6 +50,18 @@ pub fn lossy(bytes: &[u8]) -> String {
     text
 }
 
+/// Text of UTF-16, low bytes first, up to the first zero; what is none becomes U+FFFD.
+#[inline(never)]
+pub fn utf16(bytes: &[u8]) -> String {
+    let units = bytes.chunks_exact(2).map(|pair| match *pair {
+        [low, high] => u16::from_le_bytes([low, high]),
+        _ => 0,
+    });
+    char::decode_utf16(units.take_while(|&unit| unit != 0))
+        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
+}
+
 /// The text with another character in place of one; both are ASCII.
 pub fn replaced(text: &str, from: u8, to: u8) -> String {
     let mut bytes = text.as_bytes().to_vec();
@@ -92,21 +103,74 @@ pub fn divided(mut number: u64, by: u32) -> (u64, u32) {
     (quotient, rest)
 }
 
-/// A number to be shown, in decimal.
-#[derive(Clone, Copy, Debug)]
-pub struct Number(pub u64);
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rest, digit) = match u32::try_from(self.0) {
-            Ok(small) => (u64::from(small / 10), small % 10),
-            Err(_) => divided(self.0, 10),
-        };
-        if rest > 0 {
-            Number(rest).fmt(f)?;
+/// A template in which each `{}` is a value, in their order. Values are not looked into.
+#[inline(never)]
+pub fn fill(template: &str, values: &[&str]) -> String {
+    let mut text = String::new();
+    let mut values = values.iter();
+    for part in template.split('{') {
+        let after = part.strip_prefix('}');
+        if after.is_some() {
+            text.push_str(values.next().copied().unwrap_or_default());
         }
-        f.write_char(char::from(b'0' + digit as u8))
+        text.push_str(after.unwrap_or(part));
     }
+    text
+}
+
+/// How many values a template takes.
+pub const fn places(template: &str) -> usize {
+    let mut rest = template.as_bytes();
+    let mut count = 0;
+    while let [first, tail @ ..] = rest {
+        count += (*first == b'{') as usize;
+        rest = tail;
+    }
+    count
+}
+
+/// A template, filled in: `text!("cannot open {}: {}", path, error.text())`. Values are texts. What `format!` can do beside
+/// that, the init has no room for.
+#[macro_export]
+macro_rules! text {
+    ($template:literal $(, $value:expr)* $(,)?) => {{
+        const _: () = assert!(
+            $crate::text::places($template) == <[&str]>::len(&[$(stringify!($value)),*]),
+            "as many values as the template has places"
+        );
+        $crate::text::fill($template, &[$(&$value),*])
+    }};
+}
+
+/// Lets a type that has a `text()` be shown by `format!`, too.
+macro_rules! shown {
+    ($($type:ty),*) => {
+        $(impl core::fmt::Display for $type {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(&self.text())
+            }
+        })*
+    };
+}
+pub(crate) use shown;
+
+/// A number in decimal.
+pub fn decimal(number: u64) -> String {
+    let mut text = String::new();
+    push_decimal(&mut text, number);
+    text
+}
+
+/// Appends a number in decimal.
+pub fn push_decimal(text: &mut String, number: u64) {
+    let (rest, digit) = match u32::try_from(number) {
+        Ok(small) => (u64::from(small / 10), small % 10),
+        Err(_) => divided(number, 10),
+    };
+    if rest > 0 {
+        push_decimal(text, rest);
+    }
+    text.push(char::from(b'0' + digit as u8));
 }
 
 /// Appends the last `digits` hexadecimal digits of a number, lower case.
@@ -152,6 +216,19 @@ mod tests {
         assert_eq!(replaced("a!b!", b'!', b'/'), "a/b/");
     }
 
+    #[test]
+    fn templates() {
+        let path = String::from("/{}");
+        assert_eq!(
+            text!("cannot {} {}: no", "open", path),
+            "cannot open /{}: no"
+        );
+        assert_eq!(
+            (text!("plain"), text!("{}", "x")),
+            ("plain".into(), "x".into())
+        );
+    }
+
     proptest! {
         #[test]
         fn as_the_standard_library(bytes in proptest::collection::vec(any::<u8>(), 0..20), number in any::<u64>()) {
@@ -159,7 +236,7 @@ mod tests {
             prop_assert_eq!(lossy(&bytes), &*text);
             let blank = |c: char| c.is_ascii_whitespace();
             prop_assert_eq!(trim(&text), text.trim_matches(blank));
-            prop_assert_eq!(Number(number).to_string(), number.to_string());
+            prop_assert_eq!(decimal(number), number.to_string());
         }
 
         #[test]

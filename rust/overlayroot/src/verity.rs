@@ -4,10 +4,9 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
-use core::fmt::Write;
 
 use crate::superblock::{le16, le32, le64, ReadAt};
-use crate::text::{number, push_hex, Number};
+use crate::text::{number, push_decimal, push_hex};
 
 /// Name of the verified device for device-mapper.
 pub const NAME: &str = "overlayroot";
@@ -130,8 +129,7 @@ impl Tree {
 
 fn push(text: &mut String, separator: &str, number: u64) {
     text.push_str(separator);
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{}", Number(number));
+    push_decimal(text, number);
 }
 
 fn salt(bytes: &[u8]) -> String {

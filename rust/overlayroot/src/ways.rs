@@ -4,7 +4,6 @@
 //! First what the settings ask for; last what is left when the journal or the superblock is broken.
 
 use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -13,6 +12,7 @@ use crate::options::{is_rw, join};
 use crate::settings::{DirtyPolicy, Settings};
 use crate::step::RootMount;
 use crate::superblock::{State, ASSEMBLE};
+use crate::text;
 
 /// What is said of a journal that the kernel may replay.
 const REPAIRS: &str = ": the kernel repairs it now, which writes to the device once";
@@ -45,9 +45,11 @@ pub fn protected(
     let mut ways = Ways::new(root, flags, fstypes(root, settings, facts));
     let mut dirty = settings.dirty;
     if let Some(container) = root.container {
-        warnings.push(format!(
-            "{} is a member of {container}: it is not written, and stays locked; {ASSEMBLE}",
-            root.device
+        warnings.push(text!(
+            "{} is a member of {}: it is not written, and stays locked; {}",
+            root.device,
+            container,
+            ASSEMBLE
         ));
         if dirty == DirtyPolicy::Replay {
             dirty = DirtyPolicy::Frozen;
@@ -128,7 +130,7 @@ impl<'a> Ways<'a> {
                 .get(at)
                 .is_some_and(|name| name.starts_with("ext"))
             {
-                for copy in COPIES {
+                for copy in &COPIES {
                     let option = self.options(at).first().copied().unwrap_or_default();
                     self.push(at, &join(option, copy), true, ("", damaged));
                 }

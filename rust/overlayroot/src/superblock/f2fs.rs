@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 //! f2fs: `struct f2fs_super_block`, `struct f2fs_checkpoint` and `struct node_footer` of include/linux/f2fs_fs.h.
 
-use alloc::string::String;
-
 use super::ext::ORPHANS;
 use super::{le16, le32, le64, uuid, FsType, ReadAt, State, Superblock};
+use crate::text::utf16;
 
 /// Flags of a checkpoint. (That it is one of an unmount says nothing: a mount without anything to repair writes
 /// nothing, and a repair at a read-only mount leaves another kind.)
@@ -22,13 +21,7 @@ pub(super) fn read(device: &mut dyn ReadAt, block: &[u8]) -> Option<Superblock> 
     if le32(block, 0)? != 0xf2f5_2010 {
         return None;
     }
-    let units = block
-        .get(124..380)?
-        .chunks_exact(2)
-        .filter_map(|pair| le16(pair, 0));
-    let label: String = char::decode_utf16(units.take_while(|&unit| unit != 0))
-        .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect();
+    let label = utf16(block.get(124..380)?);
     let state = state(device, block);
     let label = Some(label).filter(|label| !label.is_empty());
     let mut found = Superblock::new(

@@ -11,7 +11,6 @@ mod export;
 mod import;
 mod log;
 mod man;
-mod opening;
 mod plan;
 mod purge;
 mod revert;
