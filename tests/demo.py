@@ -94,7 +94,7 @@ def article(story: Story) -> None:
     story.check("/ is an overlay", shell.run_check("findmnt -no FSTYPE /") == ["overlay"])
     options = shell.run_check("findmnt -no OPTIONS /mnt/root-RO")[0]
     story.check("below it is the real root, read-only", "ro" in options.split(","))
-    story.type("cat /proc/cmdline | tr ' ' '\\n' | grep -E 'overlayfs|ofs|root='")
+    story.type("cat /proc/cmdline | tr ' ' '\\n' | grep -E '^(overlayfs|ofs)'")
     story.type("grep '^#' /etc/fstab | head -4")
     story.type("echo 'my settings' > /etc/important; cat /etc/important")
     story.tell("Packages can be installed and removed, too; that is as short-lived:")

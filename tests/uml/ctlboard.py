@@ -13,9 +13,10 @@ import uml
 if typing.TYPE_CHECKING:
     from conftest import Rig
 
-# What the tool prints as JSON, between two lines that nothing else prints.
+# What the tool prints, between two lines that nothing else prints. The serial line is its terminal: without
+# colours and progress.
 RUN = """
-export NO_COLOR=1
+export NO_COLOR=1 TERM=dumb
 ctl() { echo "<<$1"; shift; overlayrootctl "$@"; echo ">>$?"; }
 """
 

@@ -212,6 +212,14 @@ class Fake:
         assert done.returncode == code, done.stdout
         return done.stdout
 
+    def refuses(self, message: str) -> None:
+        """Nothing is installed, for this reason and with a remedy, and nothing is written."""
+        before = self.files()
+        said = self.run("install", code=3)
+        assert message in said
+        assert "\nremedy: " in said
+        assert self.files() == before
+
     def hook(self, name: str, release: str) -> str:
         """Runs a hook of kernel packages."""
         hook = self.root / f"etc/kernel/{name}"

@@ -6,12 +6,15 @@ A part of the calls in `make test`; all of them:
 """
 
 import errno
+import json
 import os
+import pathlib
 
 import failing
 import pytest
 import uml
 from conftest import Rig, assert_degraded, assert_gave_up, assert_protected
+from ctlboard import Board
 from failure_modes import failure
 
 ALL = os.environ.get("OVERLAYROOT_CALLS") == "all"
@@ -208,14 +211,27 @@ def test_lock_that_fails(rig: Rig) -> None:
     "warning: the RAM layer cannot hold that a file was deleted (EOPNOTSUPP): enable CONFIG_TMPFS_XATTR in "
     "the kernel",
     "ram",
-    "as it says; until then files of the root cannot be deleted, or come back",
+    "as it says; until then files of the root cannot be deleted, or come back, and `overlayrootctl "
+    "status --check` warns",
 )
-def test_no_attributes(rig: Rig) -> None:
+def test_no_attributes(rig: Rig, ctl_disk: pathlib.Path) -> None:
     words = failing.rule("setxattr", errno.EOPNOTSUPP)
-    boot = rig.boot_unchanged(f"root=/dev/ubda {words}", initrd=failing.tracing(rig))
-    assert_protected(boot)
-    assert boot.report["upper"]["xattr"] is False
-    assert "CONFIG_TMPFS_XATTR" in boot.report["warnings"][0]
+    board = Board(rig, ctl_disk)
+    found = board.run(
+        "ctl json status --json\nctl check status --check",
+        f"root=/dev/ubda {words}",
+        initrd=failing.tracing(rig),
+    )
+    assert_protected(board.boot)
+    assert board.boot.report["upper"]["xattr"] is False
+    (warning,) = board.boot.report["warnings"]
+    assert "CONFIG_TMPFS_XATTR" in warning
+    status = json.loads(found["json"][1])
+    assert (status["level"], status["ram"]["attributes"], status["warnings"]) == ("warning", False, [warning])
+    code, text = found["check"]
+    assert (
+        code == 1 and "; the RAM layer cannot hold that a file was deleted: enable CONFIG_TMPFS_XATTR" in text
+    )
 
 
 def test_no_clock(rig: Rig) -> None:

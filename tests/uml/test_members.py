@@ -6,15 +6,16 @@ import pathlib
 import pytest
 import uml
 from conftest import Rig, assert_degraded, assert_protected
+from ctlboard import Board, system
 from failure_modes import failure
 
 # Metadata that mdadm makes, and what the report says. (Intel's takes a disk with a SCSI serial number.)
 KINDS = {"0.90": "a Linux RAID array", "1.0": "a Linux RAID array", "ddf": "a DDF RAID array"}
 
 
-def member(rig: Rig, kind: str) -> pathlib.Path:
-    """One half of a mirror whose contents is a root."""
-    disks = [rig.root("member.img"), rig.root("other.img")]
+def member(rig: Rig, kind: str, **options) -> pathlib.Path:
+    """One half of a mirror whose contents is a root: see `uml.disk` for `options`."""
+    disks = [rig.root(name, **options) for name in ("member.img", "other.img")]
     for disk in disks:
         with disk.open("r+b") as file:
             file.truncate(64 << 20)
@@ -100,3 +101,24 @@ def test_without_an_overlay(rig: Rig) -> None:
     assert_degraded(boot)
     assert boot.script.endswith("refused")
     assert uml.sha256(disk) == before
+
+
+def test_the_tool_does_not_write_to_it(rig: Rig) -> None:
+    """Whatever would open the real root says no, before it has changed anything."""
+    board = Board(rig, member(rig, "1.0", change=system))
+    before = uml.sha256(board.disk)
+    commands = {
+        "commit": "commit /etc/x",
+        "edit": "edit -- /bin/busybox touch /etc/y",
+        "purge": "purge",
+        "undo": "undo",
+    }
+    script = "\n".join(f"ctl {name} {command}" for name, command in commands.items())
+    found = board.run(f"echo x >/etc/x\n{script}\nctl check status --check")
+    for name in commands:
+        code, text = found[name]
+        assert code == (125 if name == "edit" else 3), text
+        assert "/dev/ubda is a member of a Linux RAID array: writing to it alone damages that" in text
+        assert "remedy: assemble it in the initramfs, and boot from that" in text
+    assert found["check"][0] == 0, found["check"]
+    assert uml.sha256(board.disk) == before

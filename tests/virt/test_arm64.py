@@ -27,7 +27,9 @@ def boot(root: pathlib.Path, line: str, script: str = "", *, overlay: bool = Tru
 def test_protected(root: pathlib.Path) -> None:
     before = uml.sha256(root)
     booted = boot(
-        root, "root=LABEL=ROOT", "echo new >/etc/keep; busybox cat /etc/keep; overlayrootctl status --check"
+        root,
+        "ofs-root=LABEL=ROOT",
+        "echo new >/etc/keep; busybox cat /etc/keep; overlayrootctl status --check",
     )
     assert booted.verdict.startswith("protected: / is RAM over read-only /dev/vda, ext4;")
     assert booted.mounts["/"][1] == "overlay"
@@ -47,7 +49,7 @@ def test_positive_control(root: pathlib.Path) -> None:
     before = uml.sha256(root)
     booted = boot(
         root,
-        "root=LABEL=ROOT overlayfs=no",
+        "ofs-root=LABEL=ROOT overlayfs=no",
         "echo new >/etc/keep; busybox sync; overlayrootctl status --check || echo $?",
     )
     assert booted.verdict.startswith("warning: NOT PROTECTED")
@@ -59,11 +61,11 @@ def test_positive_control(root: pathlib.Path) -> None:
 def test_commit(root: pathlib.Path) -> None:
     booted = boot(
         root,
-        "root=LABEL=ROOT ofs-lock=yes",
+        "ofs-root=LABEL=ROOT ofs-lock=yes",
         "echo kept >/etc/keep; echo gone >/etc/other; overlayrootctl commit /etc/keep",
     )
     assert booted.report["protected"]
-    booted = boot(root, "root=LABEL=ROOT", "busybox cat /etc/keep; busybox ls /etc")
+    booted = boot(root, "ofs-root=LABEL=ROOT", "busybox cat /etc/keep; busybox ls /etc")
     assert booted.report["protected"]
     assert booted.script.splitlines()[0] == "kept"
     assert "other" not in booted.script
@@ -71,7 +73,7 @@ def test_commit(root: pathlib.Path) -> None:
 
 def test_kernel_without_overlayfs(root: pathlib.Path) -> None:
     before = uml.sha256(root)
-    booted = boot(root, "root=LABEL=ROOT", "echo new >/etc/keep || echo refused", overlay=False)
+    booted = boot(root, "ofs-root=LABEL=ROOT", "echo new >/etc/keep || echo refused", overlay=False)
     assert booted.report["reached"] == "read-only"
     assert "refused" in booted.script
     assert uml.sha256(root) == before
@@ -80,7 +82,7 @@ def test_kernel_without_overlayfs(root: pathlib.Path) -> None:
 def test_restart_when_there_is_no_root(root: pathlib.Path) -> None:
     """Waiting and the delay before the restart go by the kernel's clock."""
     before = uml.sha256(root)
-    booted = boot(root, "root=LABEL=NONE ofs-wait=2 ofs-reboot-delay=2")
+    booted = boot(root, "ofs-root=LABEL=NONE ofs-wait=2 ofs-reboot-delay=2")
     assert not booted.sections
     assert booted.seconds >= 4
     assert "no root" in booted.verdict and "rebooting in 2 s" in booted.verdict

@@ -92,9 +92,10 @@ fn protection(settings: &Settings, entries: &[Entry], words: &[Word]) {
 fn facts(switches: u8) -> Facts {
     let fstype = ["ext4", "ext3", "f2fs", "btrfs", "squashfs", "vfat"];
     let fstype = fstype[usize::from(switches >> 5) % fstype.len()];
+    let journal = !matches!(fstype, "squashfs" | "vfat");
     let state = match switches & 3 {
         0 => State::Clean,
-        1 => State::Dirty("the journal needs recovery"),
+        1 if journal => State::Dirty("the journal needs recovery"),
         2 => State::Unknown,
         _ => State::ReadOnlyFormat,
     };

@@ -26,6 +26,8 @@ pub struct BootReport {
     pub protected: bool,
     /// The root device.
     pub root: Option<Root>,
+    /// The RAM layer.
+    pub upper: Option<Upper>,
     /// Values and where they came from.
     pub settings: Vec<Setting>,
     /// Modes that could not be reached.
@@ -64,6 +66,14 @@ pub struct Verified {
     pub major: u32,
     /// Minor number.
     pub minor: u32,
+}
+
+/// The RAM layer as the init made it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Upper {
+    /// Whether it holds the attributes in which overlayfs notes what was deleted; `None` where it does not say.
+    pub xattr: Option<bool>,
 }
 
 /// A value and its origin.

@@ -5,6 +5,14 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::{exit, quoting};
 
+/// `--dry-run`, for commands that have it.
+pub fn dry_run() -> Arg {
+    Arg::new("dry-run")
+        .long("dry-run")
+        .action(ArgAction::SetTrue)
+        .help("Say what would be done, and check whether it can be done")
+}
+
 /// The program, without its commands.
 pub fn program() -> Command {
     Command::new("overlayrootctl")

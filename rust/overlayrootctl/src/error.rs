@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 
+use nix::sys::signal::Signal;
+
 use crate::exit;
 use crate::quoting::Quote;
 
@@ -62,6 +64,15 @@ pub enum Error {
         cause: String,
         /// What was done before.
         done: Vec<std::path::PathBuf>,
+    },
+    /// Somebody asked the program to end.
+    Interrupted {
+        /// How.
+        signal: Signal,
+        /// What was done before; the rest was not.
+        done: String,
+        /// What to do about it; empty where there is nothing to put right.
+        remedy: &'static str,
     },
     /// What another process of ours reports.
     Reported {
@@ -130,7 +141,8 @@ impl Error {
         match self {
             Error::System { remedy, .. }
             | Error::Malformed { remedy, .. }
-            | Error::Usage { remedy, .. } => remedy,
+            | Error::Usage { remedy, .. }
+            | Error::Interrupted { remedy, .. } => remedy,
             Error::Refused { remedy, .. }
             | Error::Missing { remedy, .. }
             | Error::Reported { remedy, .. } => remedy,
@@ -158,6 +170,7 @@ impl Error {
         match self {
             Error::Refused { .. } | Error::Missing { .. } => exit::REFUSED,
             Error::Usage { .. } => exit::USAGE,
+            Error::Interrupted { signal, .. } => exit::of_signal(*signal),
             Error::Reported { exit_code, .. } => *exit_code,
             Error::StillWritable { .. } => exit::STILL_WRITABLE,
             _ => exit::FAILED,
@@ -197,6 +210,7 @@ impl fmt::Display for Error {
                 }
             }
             Error::Usage { what, .. } => f.write_str(what),
+            Error::Interrupted { signal, done, .. } => write!(f, "interrupted ({signal}): {done}"),
             Error::Reported { message, .. } => f.write_str(message),
             Error::StillWritable {
                 device,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! Exit codes. `status --check` has those of monitoring plugins instead (see `commands/status.rs`).
 
+use nix::sys::signal::Signal;
+
 /// Done.
 pub const DONE: u8 = 0;
 /// Failed; the message says what, and what of it took effect.
@@ -9,6 +11,11 @@ pub const FAILED: u8 = 1;
 pub const REFUSED: u8 = 3;
 /// Done or not, but the real root could not be made read-only again.
 pub const STILL_WRITABLE: u8 = 4;
+/// Interrupted, as shells have it: 128 and the number of the signal.
+pub fn of_signal(signal: Signal) -> u8 {
+    128 + signal as u8
+}
+
 /// The command line is wrong (`EX_USAGE` of `sysexits.h`; 2 means "critical" to monitoring).
 pub const USAGE: u8 = 64;
 
@@ -36,7 +43,7 @@ pub fn usage(command: &str) -> u8 {
 /// The same for `--help` and the manual page.
 pub const CODES: &str =
     "0 done; 1 failed; 3 refused, nothing was changed; 4 the real root could not be made \
-                         read-only again; 64 wrong command line.";
+                         read-only again; 64 wrong command line; 130 interrupted by Ctrl-C, 143 by SIGTERM.";
 /// What else changes what the program does.
 pub const ENVIRONMENT: &str =
     "RUST_LOG=debug shows what is done; NO_COLOR turns colours off, and so does TERM=dumb.";

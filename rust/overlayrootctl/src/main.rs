@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use overlayrootctl::output::{colored, tell, unless_closed, Output};
-use overlayrootctl::{commands, exit, quoting};
+use overlayrootctl::{commands, exit, progress, quoting};
 
 fn main() -> ExitCode {
     start_log();
@@ -17,6 +17,9 @@ fn main() -> ExitCode {
     };
     let command = matches.subcommand_name().unwrap_or_default();
     let output = Output::new(matches.get_flag("json"), command);
+    if output.json {
+        progress::switch_off();
+    }
     ExitCode::from(match commands::run(&matches, &output) {
         Ok(code) => code,
         Err(error) => {
@@ -95,6 +98,7 @@ fn start_log() {
         .format(|out, record| {
             let (level, message) = (record.level(), record.args().to_string());
             let style = out.default_level_style(level);
+            progress::erase();
             writeln!(
                 out,
                 "[{style}{level:<5}{style:#}] {}",

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::quoting;
+use crate::{progress, quoting};
 
 /// Version of the JSON: raised when a field goes or means something else, not when one is added.
 pub const VERSION: u32 = 1;
@@ -94,6 +94,7 @@ impl Output {
         value: &impl Serialize,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
+        progress::erase();
         let mut out = io::BufWriter::new(io::stdout().lock());
         let written = if self.json {
             serde_json::to_string_pretty(&self.object(value))
@@ -161,6 +162,7 @@ struct Object<'a, T> {
 
 /// A line on standard error. Where that cannot be written either, no place is left to say so.
 pub fn tell(line: &str) {
+    progress::erase();
     let _ = writeln!(io::stderr(), "{line}");
 }
 

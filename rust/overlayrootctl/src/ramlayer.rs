@@ -127,6 +127,14 @@ impl Layer {
     }
 }
 
+/// Bytes that are free in the RAM layer that is mounted at `path`.
+pub fn free(path: &str) -> Result<u64> {
+    let stat = rustix::fs::statvfs(path).map_err(Error::system("look at", path))?;
+    #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
+    let (blocks, size) = (stat.f_bavail as u64, stat.f_frsize as u64);
+    Ok(blocks.saturating_mul(size))
+}
+
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

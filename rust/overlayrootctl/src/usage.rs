@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::progress;
+
 /// A directory and what lies directly in it, without its subdirectories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Directory {
@@ -23,6 +25,7 @@ pub struct Directory {
 /// The `count` directories below `upper` that hold the most, the largest first. What cannot be read (as an
 /// ordinary user) is left out.
 pub fn biggest(upper: &Path, count: usize) -> Vec<Directory> {
+    progress::begin("looking at the RAM layer", None);
     let mut found = BTreeMap::new();
     walk(upper, Path::new("/"), &mut found);
     let mut list: Vec<Directory> = found
@@ -41,6 +44,7 @@ fn walk(folder: &Path, path: &Path, found: &mut BTreeMap<PathBuf, (u64, u64)>) {
         return;
     };
     for entry in entries.flatten() {
+        progress::entry();
         let Ok(metadata) = entry.metadata() else {
             continue; // gone in the meantime
         };

@@ -53,6 +53,10 @@ pub struct Verdict {
 /// For how long a program of ours may have the real root open before it is worth a warning.
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Deleting fails with `EOPNOTSUPP` on old kernels; on newer ones what was in a directory comes back with its name.
+const NO_ATTRIBUTES: &str =
+    "; the RAM layer cannot hold that a file was deleted: enable CONFIG_TMPFS_XATTR in the kernel";
+
 /// Whether the real root is open because a program of ours is at work.
 fn is_at_work(user: &User) -> bool {
     matches!(user, User::Running { since, .. } if since.unwrap_or_default() <= LONG)
@@ -92,6 +96,10 @@ pub fn judge(live: &Live, report: Option<&BootReport>, user: &User) -> Verdict {
         State::ReadOnly if wanted_writable => Level::Warning,
         State::ReadOnly | State::Writable => Level::Critical,
     };
+    if live.layers.is_some() && report.upper.as_ref().and_then(|u| u.xattr) == Some(false) {
+        verdict.level = verdict.level.max(Level::Warning);
+        verdict.reason += NO_ATTRIBUTES;
+    }
     verdict.disagreements = disagreements(live, report, state, said, user);
     if !verdict.disagreements.is_empty() {
         verdict.level = verdict.level.max(Level::Warning);
@@ -200,7 +208,7 @@ fn disagreements(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootreport::{Failure, Root, Setting};
+    use crate::bootreport::{Failure, Root, Setting, Upper};
 
     const OVERLAY: &str =
         "21 1 0:20 / / rw - overlay overlay rw,lowerdir=/mnt/root-RO,upperdir=/mnt/root-RW/upper\n\
@@ -254,6 +262,20 @@ mod tests {
         assert!(verdict
             .reason
             .starts_with("/ is RAM over read-only /dev/mmcblk3p2 (ext4); "));
+    }
+
+    #[test]
+    fn a_layer_that_cannot_hold_what_was_deleted_is_worth_a_warning() {
+        let with = |xattr| BootReport {
+            upper: Some(Upper { xattr }),
+            ..report("ram", "ram")
+        };
+        let level = |xattr| judge(&protected("ro"), Some(&with(xattr)), &User::Nobody).level;
+        assert_eq!(level(None), Level::Ok); // an init that did not look
+        assert_eq!(level(Some(true)), Level::Ok);
+        assert_eq!(level(Some(false)), Level::Warning);
+        let plain = judge(&plain("ro"), Some(&with(Some(false))), &User::Nobody);
+        assert!(!plain.reason.contains("CONFIG_TMPFS_XATTR"));
     }
 
     #[test]

@@ -14,9 +14,11 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use nix::sys::signal::{self, SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
 use overlayroot::mountinfo::{self, Mount};
+use rustix::event::{PollFd, PollFlags};
 use rustix::mount::{mount_remount, MountFlags};
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ use crate::holders;
 use crate::layers::dir::Dir;
 use crate::layers::view::unshare_mounts;
 use crate::live::{self, Layers};
+use crate::progress;
 use crate::quoting::Quote;
 use crate::rootlock::{self, Lock, User};
 use crate::signals;
@@ -234,7 +237,7 @@ impl InUse {
 /// What signals to this program do meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signals {
-    /// They wait until the work is done.
+    /// They wait until the work is done, or gives up (see [`signals::give_up`]).
     Wait,
     /// They are the child's.
     PassOn,
@@ -345,15 +348,15 @@ fn in_child(
                     (message, error.exit_code())
                 }
             };
+            progress::erase();
             // Without it the exit code says as much.
             let _ = to.write_all(&message);
             std::process::exit(i32::from(code))
         }
         ForkResult::Parent { child } => {
             drop(to);
-            let mut report = Vec::new();
-            // Ends when the child ends, or when it becomes another program.
-            let _ = from.read_to_end(&mut report); // then there is no report
+            // Then there is no report.
+            let report = read_report(&mut from, child, signals).unwrap_or_default();
             let code = wait(child, signals)?;
             Ok(Ended {
                 code,
@@ -371,6 +374,45 @@ fn pipe() -> Result<(File, File)> {
     Ok((File::from(from), File::from(to)))
 }
 
+/// Reads what the child has to say, and passes signals on meanwhile; ends when the child ends, or when it becomes
+/// another program.
+fn read_report(from: &mut File, child: Pid, signals: Signals) -> std::io::Result<Vec<u8>> {
+    let asked = SignalFd::with_flags(&handled(), SfdFlags::SFD_CLOEXEC)?;
+    let mut report = Vec::new();
+    loop {
+        let mut events = [
+            PollFd::new(&*from, PollFlags::IN),
+            PollFd::new(&asked, PollFlags::IN),
+        ];
+        rustix::event::poll(&mut events, None)?;
+        let [said, signalled] = events.map(|event| !event.revents().is_empty());
+        if signalled {
+            let signal = asked.read_signal()?.map(|info| info.ssi_signo as i32);
+            if let Some(Ok(signal)) = signal.map(Signal::try_from) {
+                pass_on(signal, child, signals);
+            }
+        }
+        if said {
+            let mut piece = [0; 4096];
+            match from.read(&mut piece)? {
+                0 => return Ok(report),
+                count => report.extend_from_slice(piece.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+fn pass_on(signal: Signal, child: Pid, signals: Signals) {
+    match signal {
+        Signal::SIGCHLD => {}
+        // The terminal sends these to the child as well.
+        Signal::SIGINT | Signal::SIGQUIT if signals == Signals::PassOn => {}
+        other => {
+            let _ = signal::kill(child, other); // it may have ended just now
+        }
+    }
+}
+
 fn wait(child: Pid, signals: Signals) -> Result<u8> {
     let what = || Error::system("wait for", format!("process {child}"));
     loop {
@@ -379,14 +421,7 @@ fn wait(child: Pid, signals: Signals) -> Result<u8> {
             WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as u8),
             _ => {}
         }
-        match handled().wait().map_err(what())? {
-            // The terminal sends these to the child as well.
-            Signal::SIGCHLD | Signal::SIGINT | Signal::SIGQUIT => {}
-            other if signals == Signals::PassOn => {
-                let _ = signal::kill(child, other); // it may have ended just now
-            }
-            _ => {}
-        }
+        pass_on(handled().wait().map_err(what())?, child, signals);
     }
 }
 

@@ -69,16 +69,9 @@ impl Store for File {
 
 #[cfg(test)]
 mod tests {
+    use super::super::set;
     use super::*;
     use std::fs;
-
-    fn set(name: &str, to: Option<&str>) -> Change {
-        Change {
-            name: name.into(),
-            from: None,
-            to: to.map(str::to_owned),
-        }
-    }
 
     #[test]
     fn the_file_is_replaced_as_a_whole() {

@@ -47,6 +47,16 @@ pub struct Change {
     pub to: Option<String>,
 }
 
+/// A change of which only what it makes matters.
+#[cfg(test)]
+fn set(name: &str, to: Option<&str>) -> Change {
+    Change {
+        name: name.into(),
+        from: None,
+        to: to.map(str::to_owned),
+    }
+}
+
 /// Whether the next boot is what was asked for.
 pub type Wanted<'a> = dyn Fn(&NextBoot) -> bool + 'a;
 

@@ -142,15 +142,8 @@ fn edit_one(text: &[u8], change: &Change) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::set;
     use super::*;
-
-    fn set(name: &str, to: Option<&str>) -> Change {
-        Change {
-            name: name.into(),
-            from: None,
-            to: to.map(str::to_owned),
-        }
-    }
 
     fn edited(text: &str, changes: &[Change]) -> String {
         String::from_utf8(edit(text.as_bytes(), changes)).unwrap()

@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 
+use super::opening;
 use crate::caller;
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::layers::changes::LeftOut;
 use crate::layers::view::{unshare_mounts, View};
-use crate::live::{Layers, Live};
+use crate::live::Layers;
 use crate::output::{Output, Tone};
 use crate::paths;
-use crate::privilege::need_root;
 use crate::quoting::Quote;
-use crate::waiting::Patience;
-use crate::writable::{close_what_was_left_open, with_writable_lower, Done, Job, Signals};
-use crate::writer::planning::{can_be_opened, Action, Plan};
+use crate::writable::{with_writable_lower, Done, Job};
+use crate::writer::planning::{Action, Plan};
 use crate::writer::publishing::Written;
 use crate::writer::record::{By, Header};
 use crate::writer::{retention, staging};
@@ -52,21 +52,13 @@ fn define() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Everything that overlayrootctl diff lists, but for what commit.d leaves out"),
         )
-        .arg(
-            Arg::new("dry-run")
-                .long("dry-run")
-                .action(ArgAction::SetTrue)
-                .help("Say what would be done, and check whether it can be done"),
-        )
+        .arg(cli::dry_run())
         .after_help(
             "A cut at any moment leaves each file as it was or as it is to be. What is replaced or deleted \
              stays in /.overlayroot of the real root for a while: overlayrootctl log, overlayrootctl undo. What \
              cannot be kept is named, the rest is kept, and the exit code is 1.",
         );
-    Patience::define(
-        command,
-        "another overlayrootctl that has the real root open",
-    )
+    opening::with_wait(command)
 }
 
 /// What was done; field names are those of the JSON.
@@ -93,8 +85,7 @@ pub(super) struct Committed {
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
-    need_root("to write to the real root")?;
-    let live = Live::look()?;
+    let live = opening::look()?;
     let layers = live.layers()?;
     let named = matches.get_many::<PathBuf>("paths").into_iter().flatten();
     let paths = match matches.get_flag("all") {
@@ -103,14 +94,12 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
             .map(|p| paths::inside_root(p))
             .collect::<Result<_>>()?,
     };
-    can_be_opened(layers)?;
-    close_what_was_left_open(layers)?;
     let plan = plan(layers, &paths)?;
     let mut outcome = planned(&plan);
     if !matches.get_flag("dry-run") {
         outcome.dry_run = false;
         if !plan.steps.is_empty() {
-            let job = job("commit", matches);
+            let job = opening::job("commit", matches);
             outcome = write(layers, &job, &plan, &paths)?;
         }
     }
@@ -127,16 +116,6 @@ fn plan(layers: &Layers, paths: &[PathBuf]) -> Result<Plan> {
         plan.fits(&view.lower, retention::spare(&view.lower))?;
     }
     Ok(plan)
-}
-
-/// What writes to the real root, and parks itself what it replaces.
-pub(super) fn job(purpose: &'static str, matches: &ArgMatches) -> Job {
-    Job {
-        purpose,
-        signals: Signals::Wait,
-        patience: Patience::from_matches(matches),
-        replaces_files_in_use: false,
-    }
 }
 
 fn write(layers: &Layers, job: &Job, plan: &Plan, paths: &[PathBuf]) -> Result<Outcome> {

@@ -10,6 +10,7 @@ use std::process;
 use clap::{value_parser, Arg, ArgMatches, Command};
 use rustix::mount::{mount, mount_bind, mount_bind_recursive, MountFlags};
 
+use super::opening;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::layers::dir::Dir;
@@ -48,10 +49,7 @@ fn define() -> Command {
              overlayrootctl itself: 124 the real root could not be made read-only again; 125 the command was \
              not run, nothing was changed; 126 it cannot be run; 127 it is not in the real root.",
         );
-    Patience::define(
-        command,
-        "another overlayrootctl that has the real root open",
-    )
+    opening::with_wait(command)
 }
 
 fn run(matches: &ArgMatches, _: &Output) -> Result<u8> {

@@ -17,7 +17,7 @@ use crate::archive::{self, Image, Manifest};
 use crate::commitlist::CommitList;
 use crate::error::{Error, Result};
 use crate::exit;
-use crate::layers::changes::{changes, no_such_path, Change, How, Renames};
+use crate::layers::changes::{changes, no_such_path, Change, Found, How, Renames};
 use crate::layers::compare::{wanted_xattrs, At};
 use crate::layers::dir::{Dir, Held, Kind, Stat};
 use crate::layers::view::{unshare_mounts, View};
@@ -25,7 +25,9 @@ use crate::live::Live;
 use crate::output::{tell, Output};
 use crate::paths;
 use crate::privilege::need_root;
+use crate::progress::{self, Counted};
 use crate::quoting::Quote;
+use crate::signals;
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -99,55 +101,40 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         list = CommitList::read()?;
         list.add(Path::new(env!("CARGO_PKG_NAME")), IDENTITY.as_bytes())?;
     }
-    let to: Box<dyn Write> = match to_stdout {
-        true => Box::new(io::stdout()),
-        false => Box::new(File::create(&file).map_err(Error::system("write", file.quoted()))?),
-    };
-    let own = std::fs::metadata(&file).map(|m| (m.dev(), m.ino())).ok();
     unshare_mounts(layers)?;
     let view = View::open(layers)?;
-    let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
+    let mut found = Found::default();
     for path in match named.is_empty() {
         true => vec![PathBuf::from("/")],
         false => named,
     } {
-        let found = changes(&view, &path, Renames::Expanded)?;
-        let found = found.ok_or_else(|| no_such_path(&path))?;
-        chosen.extend(found.changes);
-        left_out.extend(found.left_out);
+        let below = changes(&view, &path, Renames::Expanded)?;
+        let below = below.ok_or_else(|| no_such_path(&path))?;
+        found.changes.extend(below.changes);
+        found.left_out.extend(below.left_out);
     }
-    let mut writer = Writer {
-        view: &view,
-        tar: Builder::new(io::BufWriter::new(to)),
-        first_names: HashMap::new(),
-        own,
-        outcome: Outcome {
-            file: file.clone(),
-            ..Outcome::default()
-        },
-    };
-    let written = writer
-        .manifest()
-        .map_err(Error::system("write", file.quoted()));
-    written?;
-    let code = match left_out.is_empty() {
+    let code = match found.left_out.is_empty() {
         true => exit::DONE,
         false => exit::FAILED,
     };
-    for one in left_out {
-        writer.skip(one.path, &one.reason);
-    }
-    for change in chosen {
-        match objection(&change, &list) {
-            Some(reason) => writer.skip(change.path, reason),
-            None => writer
-                .add(&change)
-                .map_err(Error::system("export", change.path.quoted()))?,
+    let outcome = match to_stdout {
+        true => write(&view, Box::new(io::stdout()), &file, found, &list)?,
+        false => {
+            let to = File::create(&file).map_err(Error::system("write", file.quoted()))?;
+            let is_file = to.metadata().is_ok_and(|m| m.is_file());
+            let write = || write(&view, Box::new(to), &file, found, &list);
+            // A pipe may have nobody who reads from it: there nothing is held back.
+            let written = if is_file {
+                signals::held_back(write)
+            } else {
+                write()
+            };
+            if written.is_err() && is_file {
+                let _ = std::fs::remove_file(&file); // half an archive, which import would refuse
+            }
+            written?
         }
-    }
-    let outcome = writer
-        .finish()
-        .map_err(Error::system("write", file.quoted()))?;
+    };
     if to_stdout {
         for skipped in &outcome.skipped {
             tell(&format!(
@@ -175,6 +162,51 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         )
     })?;
     Ok(code)
+}
+
+/// Writes all of it.
+fn write(
+    view: &View,
+    to: Box<dyn Write>,
+    file: &Path,
+    found: Found,
+    list: &CommitList,
+) -> Result<Outcome> {
+    let mut writer = Writer {
+        view,
+        tar: Builder::new(io::BufWriter::new(to)),
+        first_names: HashMap::new(),
+        own: std::fs::metadata(file).map(|m| (m.dev(), m.ino())).ok(),
+        outcome: Outcome {
+            file: file.to_owned(),
+            ..Outcome::default()
+        },
+    };
+    writer
+        .manifest()
+        .map_err(Error::system("write", file.quoted()))?;
+    for one in found.left_out {
+        writer.skip(one.path, &one.reason);
+    }
+    progress::begin("exporting", Some(found.changes.len()));
+    for change in found.changes {
+        let give_up = || signals::give_up(|| "no archive was written".to_owned(), "");
+        give_up()?;
+        progress::entry();
+        match objection(&change, list) {
+            Some(reason) => writer.skip(change.path, reason),
+            None => {
+                let added = writer.add(&change);
+                if added.is_err() {
+                    give_up()?;
+                }
+                added.map_err(Error::system("export", change.path.quoted()))?;
+            }
+        }
+    }
+    writer
+        .finish()
+        .map_err(Error::system("write", file.quoted()))
 }
 
 fn objection(change: &Change, list: &CommitList) -> Option<&'static str> {
@@ -271,7 +303,7 @@ impl Writer<'_> {
             }
             Kind::File => {
                 // As long as the header says, whatever is done to the file meanwhile.
-                let data = held.file()?.chain(io::repeat(0)).take(stat.size);
+                let data = Counted(held.file()?).chain(io::repeat(0)).take(stat.size);
                 self.tar.append_data(&mut header, path, data)?;
                 if !stat.is_unchanged(&held.stat()?) {
                     return Err(io::Error::from(rustix::io::Errno::TXTBSY));

@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use clap::{value_parser, Arg, ArgAction, ArgMatches, Command};
+use clap::{value_parser, Arg, ArgMatches, Command};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, CWD};
 use serde::Serialize;
 use tar::{Archive, Entry, EntryType};
 
 use crate::archive::{self, Image, Manifest};
+use crate::cli;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::layers::copy;
@@ -22,7 +23,9 @@ use crate::layers::view::{unshare_mounts, View};
 use crate::live::Live;
 use crate::output::{Output, Tone};
 use crate::privilege::need_root;
+use crate::progress::{self, Counted};
 use crate::quoting::{self, Quote};
+use crate::{ramlayer, signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -31,6 +34,9 @@ pub const ENTRY: super::Entry = super::Entry {
     run,
 };
 
+/// What to do when only a part of it is imported.
+const AGAIN: &str =
+    "a part of it is imported: import again, or restart the board, which forgets it";
 /// Longest manifest, bytes.
 const LONGEST: u64 = 64 << 10;
 
@@ -44,12 +50,7 @@ fn define() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The archive; - is standard input"),
         )
-        .arg(
-            Arg::new("dry-run")
-                .long("dry-run")
-                .action(ArgAction::SetTrue)
-                .help("Say what would be done, and check whether it can be done"),
-        )
+        .arg(cli::dry_run())
         .after_help(
             "It is in the running system then, and gone at the next boot: overlayrootctl diff shows it, \
              commit keeps it, revert takes it back.",
@@ -97,7 +98,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     if !outcome.dry_run {
         file.rewind()
             .map_err(Error::system("read", name.quoted()))?;
-        apply(&mut file, &view, &mut outcome)?;
+        signals::held_back(|| apply(&mut file, &view, &mut outcome))?;
     }
     output.print(&outcome, |out| {
         for warning in &outcome.warnings {
@@ -162,7 +163,9 @@ fn check(file: &mut File, name: &Path, view: &View, ram: &str) -> Result<Outcome
     // Whether it is a directory.
     let mut made: BTreeMap<PathBuf, bool> = BTreeMap::new();
     let mut needed = 0u64;
+    progress::begin("looking at the archive", None);
     for entry in entries {
+        progress::entry();
         let mut entry = entry.map_err(unreadable)?;
         let item = match item(&mut entry) {
             Ok(item) => item,
@@ -195,11 +198,9 @@ fn check(file: &mut File, name: &Path, view: &View, ram: &str) -> Result<Outcome
             }
         }
         // To its end: an archive that was cut off is noticed now.
-        io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
+        io::copy(&mut Counted(&mut entry), &mut io::sink()).map_err(unreadable)?;
     }
-    let free = rustix::fs::statvfs(ram).map_err(Error::system("look at", ram))?;
-    #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
-    let free = (free.f_bavail as u64).saturating_mul(free.f_frsize as u64);
+    let free = ramlayer::free(ram)?;
     if needed > free {
         reasons.push(format!(
             "the files need {needed} bytes of the RAM layer, {free} are free"
@@ -306,15 +307,23 @@ fn apply(file: &mut File, view: &View, outcome: &mut Outcome) -> Result<()> {
     let entries = archive
         .entries()
         .map_err(Error::system("read", "the archive"))?;
-    for entry in entries.skip(1) {
+    let all = outcome.imported.len() + outcome.deleted.len();
+    progress::begin("importing", Some(all));
+    for (count, entry) in entries.skip(1).enumerate() {
+        let done = || format!("{count} of {all} entries are imported");
+        signals::give_up(done, AGAIN)?;
+        progress::entry();
         let mut entry = entry.map_err(Error::system("read", "the archive"))?;
         let Ok(item) = item(&mut entry) else { continue }; // it was looked at
         let path = item.path.clone();
-        let lost = one(view, &mut entry, &item, &mut folders)
+        let lost = one(view, &mut entry, &item, &mut folders);
+        if lost.is_err() {
+            remove_unfinished(view, &path);
+            signals::give_up(done, AGAIN)?;
+        }
+        let lost = lost
             .map_err(Error::system("import", path.quoted()))
-            .map_err(|e| {
-                e.with_remedy("a part of it is imported: import again, or restart the board, which forgets it")
-            })?;
+            .map_err(|e| e.with_remedy(AGAIN))?;
         outcome.warnings.extend(lost.iter().map(|name| {
             let (path, name) = (path.quoted(), name.quoted());
             format!("{path}: the RAM layer cannot hold the attribute {name}")
@@ -332,6 +341,19 @@ fn apply(file: &mut File, view: &View, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
+/// Name of an entry that is being made, beside its place, so that programs find either the one or the other.
+fn temporary() -> OsString {
+    OsString::from(format!(".overlayrootctl-{}", std::process::id()))
+}
+
+/// Removes what was being made for a path.
+fn remove_unfinished(view: &View, path: &Path) {
+    let folder = path.parent().and_then(|p| view.merged.walk(p).ok()?);
+    if let Some(folder) = folder {
+        let _ = copy::remove(&folder, &temporary()); // the first error counts
+    }
+}
+
 /// Brings one entry in. Returns the attributes that are lost.
 fn one<R: Read>(
     view: &View,
@@ -347,8 +369,7 @@ fn one<R: Read>(
         .ok_or_else(gone)?;
     let dir = make_folders(&view.merged, parent)?;
     let there = dir.stat(name)?.map(|s| s.kind);
-    // Beside it, so that programs find either the one or the other.
-    let temporary = OsString::from(format!(".overlayrootctl-{}", std::process::id()));
+    let temporary = temporary();
     let kind = match &item.what {
         What::Delete => {
             copy::remove(&dir, name)?;
@@ -419,7 +440,7 @@ fn make<R: Read>(
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
             let file = rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, mode)?;
             let mut file = File::from(file);
-            io::copy(entry, &mut file)?;
+            io::copy(&mut Counted(entry), &mut file)?;
             return Ok(Held::of(file.into()));
         }
         Kind::Directory => rustix::fs::mkdirat(dir, name, Mode::RWXU)?,

@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod log;
 mod man;
+mod opening;
 mod plan;
 mod purge;
 mod revert;

@@ -4,18 +4,14 @@
 use clap::{ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 
-use super::commit::job;
+use super::opening;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::layers::dir::Dir;
 use crate::layers::view::{reading, unshare_mounts, View};
-use crate::live::Live;
 use crate::output::Output;
-use crate::privilege::need_root;
 use crate::text::bytes;
-use crate::waiting::Patience;
-use crate::writable::{close_what_was_left_open, with_writable_lower, Done};
-use crate::writer::planning::can_be_opened;
+use crate::writable::{with_writable_lower, Done};
 use crate::writer::retention::{self, Sum};
 
 /// The command.
@@ -32,10 +28,7 @@ fn define() -> Command {
             "What the running system may still use stays until a later boot: files that were there when it was \
              booted, and what a program has open.",
         );
-    Patience::define(
-        command,
-        "another overlayrootctl that has the real root open",
-    )
+    opening::with_wait(command)
 }
 
 /// What was done; field names are those of the JSON.
@@ -48,17 +41,14 @@ struct Outcome {
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
-    need_root("to write to the real root")?;
-    let live = Live::look()?;
+    let live = opening::look()?;
     let layers = live.layers()?;
-    can_be_opened(layers)?;
-    close_what_was_left_open(layers)?;
     unshare_mounts(layers)?;
     let looking = || Error::system("look at", "what is kept");
     let before = retention::sum(&View::open(layers)?.lower).map_err(looking())?;
     let mut left = before;
     if before != Sum::default() {
-        let ended = with_writable_lower(layers, &job("purge", matches), || {
+        let ended = with_writable_lower(layers, &opening::job("purge", matches), || {
             let path = layers.lower_path();
             let lower = Dir::open(path).map_err(reading(path))?;
             let left = retention::purge(&lower)?;

@@ -25,6 +25,7 @@ use crate::output::{Output, Tone};
 use crate::paths;
 use crate::privilege::need_root;
 use crate::quoting::Quote;
+use crate::{progress, ramlayer, signals};
 
 /// The command.
 pub const ENTRY: super::Entry = super::Entry {
@@ -92,15 +93,7 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         outcome.left_out.extend(found.left_out);
     }
     refuse_what_is_not_safe(&view, &layers.ram.target, &chosen)?;
-    for change in order(chosen) {
-        match revert(&view, &change) {
-            Ok(()) => outcome.reverted.push(change.path),
-            Err(error) => outcome.left_out.push(LeftOut {
-                path: change.path,
-                reason: error.to_string(),
-            }),
-        }
-    }
+    signals::held_back(|| revert_all(&view, order(chosen), &mut outcome))?;
     output.print(&outcome, |out| {
         for path in &outcome.reverted {
             writeln!(
@@ -123,6 +116,27 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
         true => exit::DONE,
         false => exit::FAILED,
     })
+}
+
+fn revert_all(view: &View, changes: Vec<Change>, outcome: &mut Outcome) -> Result<()> {
+    let all = changes.len();
+    progress::begin("reverting", Some(all));
+    for (count, change) in changes.into_iter().enumerate() {
+        let give_up = || signals::give_up(|| format!("{count} of {all} changes are reverted"), "");
+        give_up()?;
+        match revert(view, &change) {
+            Ok(()) => outcome.reverted.push(change.path),
+            Err(error) => {
+                give_up()?;
+                outcome.left_out.push(LeftOut {
+                    path: change.path,
+                    reason: error.to_string(),
+                });
+            }
+        }
+        progress::entry();
+    }
+    Ok(())
 }
 
 /// What was added is deleted first, from the inside out: that gives RAM back.
@@ -148,9 +162,7 @@ fn refuse_what_is_not_safe(view: &View, ram: &str, chosen: &[Change]) -> Result<
         needed +=
             size_in(&view.lower, change).map_err(Error::system("look at", change.path.quoted()))?;
     }
-    let free = rustix::fs::statvfs(ram).map_err(Error::system("look at", ram))?;
-    #[allow(clippy::unnecessary_cast)] // narrower on 32-bit systems
-    let free = (free.f_bavail as u64).saturating_mul(free.f_frsize as u64);
+    let free = ramlayer::free(ram)?;
     if needed > free {
         reasons.push(format!(
             "the copies need {needed} bytes of the RAM layer, {free} are free"

@@ -13,7 +13,8 @@ use crate::container;
 use crate::error::Result;
 use crate::exit;
 use crate::layers::dir::Dir;
-use crate::live::Live;
+use crate::live::{self, Live};
+use crate::othermounts;
 use crate::output::{Output, Tone};
 use crate::quoting::{self, Quote};
 use crate::ramlayer::Layer;
@@ -41,7 +42,7 @@ fn define() -> Command {
         .about("Show whether this board is protected, and how full the RAM layer is")
         .after_help(
             "Exit codes of --check: 0 protected; 1 warning (a writable boot that was asked for, the real \
-             root open for writing, the RAM layer 80 % full); 2 critical (a board that should be \
+             root open for writing, the RAM layer 80 % full or unable to hold what was deleted); 2 critical (a board that should be \
              protected is not, the RAM layer 95 % full); 3 unknown. The exit code is 0 otherwise.",
         )
         .arg(
@@ -69,7 +70,7 @@ struct Status {
     /// Mode that the init reached.
     reached: Option<String>,
     root: Root,
-    ram: Option<Layer>,
+    ram: Option<Ram>,
     /// What commits have replaced; null when it cannot be read (as an ordinary user).
     kept: Option<Sum>,
     biggest: Vec<Directory>,
@@ -78,6 +79,15 @@ struct Status {
     next_boot: Option<NextBoot>,
     /// Why the next boot is not known.
     next_boot_unknown: Option<String>,
+}
+
+/// The RAM layer.
+#[derive(Serialize)]
+struct Ram {
+    #[serde(flatten)]
+    layer: Layer,
+    /// Whether it holds the attributes in which overlayfs notes what was deleted; null when the report does not say.
+    attributes: Option<bool>,
 }
 
 /// The real root.
@@ -196,16 +206,21 @@ fn look(all: bool) -> Result<Status> {
         None => (None, None),
     };
     let report = report.unwrap_or_default();
+    let mut warnings = report.warnings;
+    if let Some(layers) = &live.layers {
+        warnings.extend(othermounts::warnings(&live::table()?, layers));
+    }
+    let attributes = report.upper.and_then(|upper| upper.xattr);
     Ok(Status {
         verdict,
         wanted: Some(report.wanted).filter(|w| !w.is_empty()),
         reached: Some(report.reached).filter(|r| !r.is_empty()),
         root,
-        ram,
+        ram: ram.map(|layer| Ram { layer, attributes }),
         kept: kept.ok(),
         biggest,
         settings: report.settings,
-        warnings: report.warnings,
+        warnings,
         next_boot,
         next_boot_unknown,
     })
@@ -248,7 +263,7 @@ fn check_line(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "OVERLAYROOT {level} - {}", quoting::line(&reasons))?;
     // What monitoring draws curves of, in its own notation.
     let mut separator = " |";
-    if let Some(ram) = &status.ram {
+    if let Some(Ram { layer: ram, .. }) = &status.ram {
         let [warning, critical] = FULL.map(|percent| ram.size_bytes / 100 * percent);
         write!(
             out,
@@ -272,7 +287,7 @@ fn motd(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
         quoting::line(&status.verdict.reason)
     )?;
     match &status.ram {
-        Some(ram) => writeln!(
+        Some(Ram { layer: ram, .. }) => writeln!(
             out,
             "; {} of {} used",
             bytes(ram.used_bytes),
@@ -338,7 +353,7 @@ fn text(status: &Status, output: &Output, out: &mut dyn Write) -> io::Result<()>
             format!("{size} kept of {count} {commits} (overlayrootctl log, purge)"),
         )?;
     }
-    if let Some(ram) = &status.ram {
+    if let Some(Ram { layer: ram, .. }) = &status.ram {
         let left = ram.size_bytes.saturating_sub(ram.used_bytes);
         line(
             "RAM layer",

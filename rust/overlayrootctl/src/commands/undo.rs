@@ -4,17 +4,16 @@
 use clap::{value_parser, Arg, ArgMatches, Command};
 
 use super::commit::{self, Outcome};
+use super::opening;
 use crate::caller;
 use crate::error::Result;
 use crate::layers::dir::Dir;
 use crate::layers::view::{reading, unshare_mounts, View};
-use crate::live::{Layers, Live};
+use crate::live::Layers;
 use crate::output::{Output, Tone};
-use crate::privilege::need_root;
 use crate::quoting::Quote;
-use crate::waiting::Patience;
-use crate::writable::{close_what_was_left_open, Job};
-use crate::writer::planning::{can_be_opened, Action};
+use crate::writable::Job;
+use crate::writer::planning::Action;
 use crate::writer::undo;
 
 /// The command.
@@ -38,23 +37,17 @@ fn define() -> Command {
              since is left out, and the exit code is 1. The running system is not touched: what was committed since it \
              was booted is listed by overlayrootctl diff again; the rest is seen at the next boot.",
         );
-    Patience::define(
-        command,
-        "another overlayrootctl that has the real root open",
-    )
+    opening::with_wait(command)
 }
 
 fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
-    need_root("to write to the real root")?;
-    let live = Live::look()?;
+    let live = opening::look()?;
     let layers = live.layers()?;
-    can_be_opened(layers)?;
-    close_what_was_left_open(layers)?;
     let number = matches.get_one::<u32>("number").copied();
     unshare_mounts(layers)?;
     // Refused before anything is opened for writing.
     let found = undo::find(&View::open(layers)?.lower, number)?.number;
-    let outcome = carry_out(layers, &commit::job("undo", matches), found)?;
+    let outcome = carry_out(layers, &opening::job("undo", matches), found)?;
     output.print(&outcome, |out| {
         for one in &outcome.committed {
             let word = match one.action {

@@ -18,6 +18,7 @@ use super::dir::{Dir, Kind, Stat};
 use super::marks::Marked;
 use super::view::{reading, View};
 use crate::error::{Error, Result};
+use crate::progress;
 use crate::quoting::Quote;
 
 /// Longest path that is looked at, bytes: what the kernel takes (`PATH_MAX`, less the byte that ends it).
@@ -105,6 +106,7 @@ pub enum Renames {
 /// Changes at `path` and below. `None` when there is no such path. What cannot be looked at is named and passed
 /// over, so that nobody can keep root from the rest; an error when that is the path itself.
 pub fn changes(view: &View, path: &Path, renames: Renames) -> Result<Option<Found>> {
+    progress::begin("looking for changes", None);
     let mut walk = Walk {
         view,
         renames,
@@ -275,6 +277,7 @@ impl Walk<'_> {
 
     /// One entry; what is below it is looked at later.
     fn entry(&mut self, here: &Here, name: &OsStr) -> io::Result<()> {
+        progress::entry();
         let path = here.place.path.join(name);
         if self.view.is_own(&path) {
             return Ok(());

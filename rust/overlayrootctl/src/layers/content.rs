@@ -9,6 +9,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::dir::Stat;
+use crate::{progress, signals};
 
 /// Where pieces begin, bytes: a multiple of this.
 const BLOCK: u64 = 4096;
@@ -78,6 +79,7 @@ fn pieces(
             let piece = buffer.get_mut(..wanted).unwrap_or_default();
             let count = fill(file, start, piece)?;
             take(start, piece.get(..count).unwrap_or_default())?;
+            progress::bytes(count);
             if count < wanted {
                 return Ok(()); // the end of the file
             }
@@ -110,6 +112,7 @@ pub fn is_same(a: &File, b: &File) -> io::Result<bool> {
             if count < wanted {
                 return Ok(true);
             }
+            progress::bytes(count);
             start += count as u64;
         }
         at = end;
@@ -158,13 +161,14 @@ fn is_whole(stat: &Stat) -> bool {
 
 /// Copies the data of a file, as long as [`Stat`] says, into an empty one. Returns what was copied.
 ///
-/// Data passes through this program, as its digest is needed; between two file systems the kernel has no
+/// An error (`EINTR`) when this program is asked to end. Data passes through this program, as its digest is needed; between two file systems the kernel has no
 /// shorter way either.
 pub fn copy(from: &File, stat: &Stat, to: &File) -> io::Result<Digest> {
     let (mut digest, mut end) = (Digest::default(), 0);
     pieces(from, stat.size, is_whole(stat), &mut |offset, piece| {
         digest.add(offset, piece);
         end = offset + piece.len() as u64;
+        signals::check()?;
         to.write_all_at(piece, offset)
     })?;
     if end < stat.size {

@@ -27,6 +27,7 @@ use crate::layers::copy::{self, Copied};
 use crate::layers::dir::{Dir, Kind, Stat, Xattrs};
 use crate::layers::view::View;
 use crate::quoting::Quote;
+use crate::{progress, signals};
 
 /// One thing to do, made ready.
 #[derive(Debug)]
@@ -213,11 +214,14 @@ impl<'a> Staged<'a> {
 }
 
 fn sync(lower: &Dir) -> Result<()> {
+    progress::wait_for("writing to the disk");
     rustix::fs::syncfs(lower.as_fd()).map_err(Error::system("sync", "the real root"))
 }
 
 impl<'a> Synced<'a> {
     fn publish(self) -> Result<Published<'a>> {
+        // Until here nothing has changed; from here on it goes on to its end.
+        signals::give_up(|| "nothing was changed".to_owned(), "")?;
         let Synced(mut staged) = self;
         staged
             .work
@@ -228,7 +232,9 @@ impl<'a> Synced<'a> {
         let (mut outcomes, mut touched) = (Vec::new(), BTreeSet::new());
         let operations = std::mem::take(&mut staged.work.operations);
         let mut left_out = Vec::new();
+        progress::begin("putting into place", Some(operations.len()));
         let failed = operations.iter().enumerate().find_map(|(at, operation)| {
+            progress::entry();
             let path = &operation.path;
             match one(&mut folders, operation, &staged.folder, at) {
                 Ok(Ok(copied)) => {
@@ -410,7 +416,9 @@ impl Settled<'_> {
         let Settled(Published { staged, outcomes }) = self;
         let mut folders = Folders::of(staged.work.lower);
         let mut done = Vec::new();
+        progress::begin("reading back", Some(outcomes.len()));
         for (operation, outcome) in staged.work.operations.into_iter().zip(outcomes) {
+            progress::entry();
             let Some(copied) = outcome else { continue };
             let path = operation.path;
             let wrong = verify_one(&mut folders, &path, &operation.deed, copied.as_ref())

@@ -21,6 +21,7 @@ use super::record::{self, Record};
 use crate::layers::copy;
 use crate::layers::descent::each;
 use crate::layers::dir::{Dir, Kind};
+use crate::{progress, signals};
 
 /// Commits of which something is kept, at most.
 pub const MOST: usize = 32;
@@ -315,12 +316,21 @@ fn sweep(lower: &Dir, area: &Area, work: impl FnOnce(&Sweep<'_>)) {
 /// Gives up everything that may go. Returns what is left.
 pub fn purge(lower: &Dir) -> crate::error::Result<Sum> {
     let area = Area::open(lower)?;
+    let mut ended = Ok(());
     sweep(lower, &area, |sweep| {
-        for kept in &sweep.all {
+        let all = sweep.all.len();
+        progress::begin("giving up commits", Some(all));
+        for (count, kept) in sweep.all.iter().enumerate() {
+            ended = signals::give_up(|| format!("{count} of {all} commits are given up"), "");
+            if ended.is_err() {
+                break;
+            }
             sweep.drop_or_warn(kept);
+            progress::entry();
         }
     });
     area.close(lower);
+    ended?;
     sum(lower).map_err(crate::error::Error::system("look at", "what is kept"))
 }
 

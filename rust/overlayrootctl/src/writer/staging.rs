@@ -23,6 +23,7 @@ use crate::layers::copy::{self, Copied};
 use crate::layers::dir::{Kind, Stat};
 use crate::layers::view::View;
 use crate::quoting::Quote;
+use crate::{progress, signals};
 
 /// Writes the plan, reads it back and compares. The lower must be writable through the view. What was named
 /// itself and cannot be read is an error; what is below is left out.
@@ -56,13 +57,19 @@ fn write_with(
     };
     let (mut operations, mut left_out) = (Vec::new(), plan.left_out.clone());
     let mut missing = BTreeSet::new();
+    progress::begin("copying", Some(plan.steps.len()));
     for step in &plan.steps {
+        give_up()?;
+        progress::entry();
         let is_missing = |folder: &Path| missing.contains(folder);
         if !missing.is_empty() && step.path.ancestors().any(is_missing) {
             left_out.push(leave_out(step, "its directory is left out"));
             continue;
         }
         let operation = staging.operation(step, area);
+        if operation.is_err() {
+            give_up()?;
+        }
         match operation {
             Ok(operation) => operations.push(operation),
             Err(error) if is_fatal(&error) || named.contains(&step.path) => {
@@ -92,6 +99,11 @@ fn write_with(
     let written = carry_out(work, header)?;
     retention::trim(&view.lower, area);
     Ok(written)
+}
+
+/// Nothing has changed yet: the work can be given up.
+fn give_up() -> Result<()> {
+    signals::give_up(|| "nothing was changed".to_owned(), "")
 }
 
 fn leave_out(step: &Step, reason: &str) -> LeftOut {
