@@ -252,6 +252,44 @@ def test_garbage_with_a_good_backup(rig: Rig, block: int) -> None:
     assert_protected(rig.boot("root=/dev/ubda", [disk]))
 
 
+def over(disk: pathlib.Path, *command: str | pathlib.Path) -> None:
+    """Makes a file system over an older one, whose blocks stay where nothing is written."""
+    uml.run(*command, disk)
+    with disk.open("rb") as file:
+        file.seek((8193 << 10) + 56)
+        assert file.read(2) == b"\x53\xef", "no copy of the old superblock is left"
+
+
+@pytest.mark.parametrize("flags", ["", "rootfstype=ext4"])
+def test_an_old_ext4_is_not_taken_for_another_file_system(rig: Rig, flags: str) -> None:
+    """Its copies of the superblock are there, but the first one is of something else, which is damaged.
+
+    All but the place of its first superblock is left of it: more than mkfs leaves.
+    """
+    disk = rig.root(options=["-b", "1024"])
+    with disk.open("r+b") as file:
+        file.write(b"XFSB" + bytes(2044))
+    before = uml.sha256(disk)
+    boot = rig.boot(f"root=/dev/ubda ofs-reboot-delay=1 {flags}".strip(), [disk])
+    assert_gave_up(boot, "cannot mount root on /newroot")
+    assert uml.sha256(disk) == before
+
+
+@failure(
+    "filesystem",
+    "an ext4 root was made something else that the init does not know: swap, say",
+    COPY,
+    "ram",
+    "it is the old root, read-only: check `root=`, or write the image again",
+)
+def test_an_old_ext4_under_what_is_not_known(rig: Rig) -> None:
+    disk = rig.root(options=["-b", "1024"])
+    over(disk, "mkswap", "-q")
+    boot = rig.boot_unchanged("root=/dev/ubda", disk)
+    assert_protected(boot)
+    assert "mounted by a copy of the superblock" in boot.report["warnings"][-1]
+
+
 @failure(
     "filesystem",
     "the partition is something else: swap, say",

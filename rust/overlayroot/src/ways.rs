@@ -124,12 +124,13 @@ impl<'a> Ways<'a> {
             }
         }
         let damaged = "mounted by a copy of the superblock, as the first one is damaged; check it with fsck from another system";
+        let is_ext = |name: &str| name.starts_with("ext");
+        // What is recognised by its own first superblock is no old ext4.
+        if !self.root.fstype.map_or(true, is_ext) {
+            return;
+        }
         for at in 0..self.fstypes.len() {
-            if self
-                .fstypes
-                .get(at)
-                .is_some_and(|name| name.starts_with("ext"))
-            {
+            if self.fstypes.get(at).is_some_and(|name| is_ext(name)) {
                 for copy in &COPIES {
                     let option = self.options(at).first().copied().unwrap_or_default();
                     self.push(at, &join(option, copy), true, ("", damaged));
