@@ -38,6 +38,7 @@ def disk(rig: Rig, entry: str, fstype: str = "ext4", **options) -> pathlib.Path:
                 "or take the line out: then it is in RAM",
             ),
         ),
+        True,
     ],
 )
 def test_subvolume_of_the_root(rig: Rig, dirty: bool) -> None:

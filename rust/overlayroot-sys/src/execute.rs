@@ -187,21 +187,26 @@ impl<S: System> Execution<'_, S> {
     fn undo(&mut self) {
         while let Some(Mounted { now_at: target, .. }) = self.done.mounts.pop() {
             let started = self.sys.now();
-            let result = self.sys.unmount(&target);
+            let result = self.unmount(&target);
             self.record(text!("undo: unmount {}", target), started, result);
-            if let Err(error) = result {
-                self.warn(text!(
-                    "cannot unmount {}, continuing: {}",
-                    target,
-                    error.text()
-                ));
-            }
         }
         if self.done.verity.take().is_some() {
             let started = self.sys.now();
             let result = verity::close(self.sys);
             self.record(text!("undo: remove {}", DEVICE), started, result);
         }
+    }
+
+    fn unmount(&mut self, target: &str) -> Result<()> {
+        let result = self.sys.unmount(target);
+        if let Err(error) = result {
+            self.warn(text!(
+                "cannot unmount {}, continuing: {}",
+                target,
+                error.text()
+            ));
+        }
+        result
     }
 
     fn mounted(&mut self, target: &str) {
@@ -298,6 +303,9 @@ impl<S: System> Execution<'_, S> {
             };
             match result {
                 Ok(options) => {
+                    if way.fstype == "btrfs" && way.repairs() {
+                        self.mount_again(target, way, &options)?;
+                    }
                     self.mounted(target);
                     if let (Some(error), Some(wanted)) = (first_error, ways.first()) {
                         self.warn(text!(
@@ -368,12 +376,7 @@ impl<S: System> Execution<'_, S> {
         }
         kept = self.mount_with(target, way, kept)?;
         for word in words().filter(|word| options::may_be_dropped(word)) {
-            if let Err(error) = self.sys.unmount(target) {
-                self.warn(text!(
-                    "cannot unmount {}, continuing: {}",
-                    target,
-                    error.text()
-                ));
+            if self.unmount(target).is_err() {
                 break;
             }
             match self.mount_with(target, way, options::join(&kept, word)) {
@@ -390,6 +393,17 @@ impl<S: System> Execution<'_, S> {
             }
         }
         Ok(kept)
+    }
+
+    /// Mounts what was repaired once more, locked: btrfs looks at the lock when it is mounted, and never again.
+    /// Otherwise the first of its subvolumes that is mounted writable makes all of it writable.
+    fn mount_again(&mut self, target: &str, way: &RootMount, options: &str) -> Result<()> {
+        if self.unmount(target).is_ok() {
+            self.sys.set_block_read_only(&way.device, true)?;
+            self.mount_with(target, way, options.to_owned())?;
+            let _ = self.sys.set_block_read_only(&way.device, false); // a lock that stays does no harm
+        }
+        Ok(())
     }
 
     fn mount_with(&mut self, target: &str, way: &RootMount, options: String) -> Result<String> {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use overlayroot::errno::Errno;
 use overlayroot::report::Report;
 
-use crate::fake::{ext4, Fake, Mounted, Node};
+use crate::fake::{btrfs, ext4, Fake, Mounted, Node};
 use crate::{run, Boot, End};
 
 /// What a call fails with. `EEXIST` and `EBUSY` are left out: they say that it is done already.
@@ -368,6 +368,12 @@ campaigns! {
     dirty_without_overlay: "root=179:2", rung 1, may &["replay"], |fake| {
         make_dirty(fake);
         without_overlay(fake);
+    };
+    dirty_btrfs: "root=179:2", rung 2, may &["replay"], |fake| {
+        fake.root().data = btrfs(true);
+        fake.root().fstype = "btrfs".into();
+        fake.root().dirty = true;
+        fake.filesystems.push("btrfs".into());
     };
     dirty_without_a_journal: "root=179:2", rung 2, may &["replay"], |fake| {
         make_dirty(fake);

@@ -130,6 +130,14 @@ pub fn ext4(label: &str, dirty: bool) -> Vec<u8> {
     data
 }
 
+/// The part of a btrfs that is read: a superblock, with a log tree to be replayed or without.
+pub fn btrfs(log_tree: bool) -> Vec<u8> {
+    let mut data = vec![0u8; 66 << 10];
+    data[65536 + 64..65536 + 72].copy_from_slice(b"_BHRfS_M");
+    data[65536 + 96] = u8::from(log_tree);
+    data
+}
+
 impl Fake {
     /// A board whose SD card has an ext4 root on partition 2, booted with this command line.
     pub fn board(line: &str) -> Fake {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use overlayroot::report::Report;
 
-use crate::fake::{ext4, Fake};
+use crate::fake::{btrfs, ext4, Fake};
 use crate::{run, Boot, End};
 
 fn boot(line: &str, change: impl FnOnce(&mut Fake)) -> (Fake, Report) {
@@ -61,6 +61,42 @@ fn superblock_is_wrong_about_the_journal() {
     assert!(report.failures[0]
         .error
         .ends_with("ofs-dirty=replay allows it"));
+}
+
+/// btrfs looks at the lock of its device when it is mounted: so a second time, once nothing has to be repaired.
+#[test]
+fn btrfs_is_locked_once_it_is_repaired() {
+    let with_btrfs = |fake: &mut Fake, log_tree| {
+        fake.root().data = btrfs(log_tree);
+        fake.root().fstype = "btrfs".into();
+        fake.root().dirty = log_tree;
+        fake.filesystems.push("btrfs".into());
+    };
+    for (line, locked) in [("", false), ("ofs-lock=yes", true)] {
+        let (mut fake, report) = boot(line, |fake| with_btrfs(fake, true));
+        assert_eq!(report.reached, "ram");
+        let calls = fake.calls.iter().filter(|call| {
+            let root = call.contains("mmcblk0p2") || call.contains("unmount");
+            root && !call.starts_with("read") && !call.starts_with("block")
+        });
+        let calls: Vec<_> = calls.map(|call| call.trim_end()).collect();
+        let at = calls.iter().position(|c| c.starts_with("mount ")).unwrap();
+        let mount = "mount btrfs /dev/mmcblk0p2 /mnt/root-RO ro";
+        assert_eq!(
+            calls[at..at + 5],
+            [
+                mount,
+                "unmount /mnt/root-RO",
+                "set read-only /dev/mmcblk0p2 true",
+                mount,
+                "set read-only /dev/mmcblk0p2 false"
+            ]
+        );
+        assert_eq!((fake.root().locked, fake.root().writes.len()), (locked, 1));
+    }
+    // A clean one is locked from the beginning.
+    let (fake, _) = boot("", |fake| with_btrfs(fake, false));
+    assert_eq!(tries(&fake), ["ro"]);
 }
 
 #[test]

@@ -37,6 +37,11 @@ pub struct RootMount {
 }
 
 impl RootMount {
+    /// Whether the kernel may write to the device while it mounts.
+    pub fn repairs(&self) -> bool {
+        !self.frozen && !self.warning.1.is_empty()
+    }
+
     /// What the owner should know of this way.
     pub fn warning(&self) -> Option<String> {
         let (why, what) = self.warning;
