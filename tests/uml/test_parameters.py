@@ -216,3 +216,34 @@ def test_open_quote_at_the_end(rig: Rig) -> None:
     boot = rig.boot_unchanged('root=/dev/ubda ofs-size=4M ofs-dirty="frozen', script="true")
     assert_protected(boot)
     assert boot.report["upper"]["size_bytes"] == 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("own", "protected"),
+    [
+        ("overlayfs=no", True),
+        ("x --", True),
+        ('"x', True),
+        # Nothing that would take it back is seen.
+        ("overlayfs=no -- x", False),
+        ('overlayfs=no "x', False),
+    ],
+)
+def test_words_of_the_owner_between_those_of_the_boot_script(rig: Rig, own: str, protected: bool) -> None:
+    """As boot.cmd makes the line: its words come twice, and bootargs may hide the second time."""
+    words = "panic=1 overlayfs=yes ofs-size=16M"
+    boot = rig.boot(f"ofs-root=/dev/ubda {words} {own} quiet {words} root=")
+    if protected:
+        assert_protected(boot)
+    else:
+        assert_writable(boot)
+        assert boot.verdict.endswith("overlayfs=no from the command line")
+
+
+def test_kernel_that_mounts_the_root_itself(rig: Rig) -> None:
+    """A writable boot without an initramfs, as boot.cmd asks for it: also without a root it has an end."""
+    boot = rig.machine.boot(None, [rig.root()], "root=/dev/ubda rootdelay=1 panic=1 rw")
+    assert boot.mounts["/"][:2] == ("/dev/root", "ext4")
+    boot = rig.machine.boot(None, [rig.root()], "root=/dev/ubdg rootdelay=1 panic=1", timeout=120)
+    assert "Unable to mount root fs" in boot.console
+    assert boot.sections == {}
