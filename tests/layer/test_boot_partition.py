@@ -209,7 +209,11 @@ def test_whoever_boots_starts_the_kernel_with_the_initramfs(
         ("kernel8.img", ARM64, "is another kernel than that of this build"),
         ("sub/folder/vmlinuz", gzip.compress(ARM64, mtime=0), "is another kernel than that of this build"),
         ("fitImage", TREE + NODE + b"kernel\0", "is another kernel than that of this build"),
-        ("rescue.cpio.gz", gzip.compress(CPIO, mtime=0), "is an initramfs, which replaces the one in the kernel"),
+        (
+            "rescue.cpio.gz",
+            gzip.compress(CPIO, mtime=0),
+            "is an initramfs, which replaces the one in the kernel",
+        ),
     ],
 )
 def test_every_other_kernel_is_found(
