@@ -34,9 +34,36 @@ def calls(cache, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     boot = rig.boot("root=/dev/ubda failcall=list", initrd=failing.tracing(rig))
     assert_protected(boot)
     listed = boot.sections["calls"].splitlines()
-    assert len(listed) > 200
+    # It was 315 when each line of the log opened it, and each file was looked at before it was deleted. Some
+    # thirty are about the module, its list and the tracer's own files.
+    assert 120 < len(listed) <= 176
     assert "mount overlay /newroot" in listed and listed[-1].startswith("execve /sbin/init")
     return listed
+
+
+GPT = "label: gpt\nsize=1MiB, name=boot\nsize=96MiB, name=root\n"
+
+
+def test_a_table_of_partitions_is_read_at_once(rig: Rig) -> None:
+    """Its entries were read one by one, with a close after each, and the kernel forgot."""
+    disk = uml.partitioned(rig.folder / "gpt.img", GPT, 2, rig.root())
+    script = "cat /sys/block/ubda/stat"
+    reads, listed = {}, {}
+    for root in ("/dev/ubda2", "PARTLABEL=root"):
+        boot = rig.boot(f"gpt root={root} failcall=list", [disk], failing.tracing(rig), script=script)
+        assert_protected(boot, "/dev/ubda2")
+        reads[root] = int(boot.script.split()[0])
+        listed[root] = boot.sections["calls"].splitlines()
+    by_path, by_label = listed.values()
+    # Where the table may be, its header, its entries; and the disk with the script, which has none.
+    assert by_label.count("pread") == by_path.count("pread") + 4
+    assert [call for call in by_path if call.startswith("open /dev/ubda")] == ["open /dev/ubda2"]
+    assert [call for call in by_label if call.startswith("open /dev/ubda")] == [
+        "open /dev/ubda",
+        "open /dev/ubda2",
+    ]
+    assert reads["PARTLABEL=root"] <= reads["/dev/ubda2"] + 8, reads
+    print(reads, {root: len(calls) for root, calls in listed.items()})
 
 
 def chosen(calls: list[str]) -> list[int]:

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 
 import pytest
 import uml
@@ -32,7 +33,12 @@ def test_report_is_complete(rig: Rig) -> None:
 
 def test_console_and_kernel_log_agree(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=/dev/ubda")
-    assert boot.verdict in boot.sections["log"]
+    # The only line on the console.
+    assert boot.lines == [boot.verdict] and boot.verdict in boot.sections["log"]
+    assert re.search(
+        r"overlayroot: overlayroot-init \S+: overlayfs=yes \(built-in default\)", boot.sections["log"]
+    )
+    assert "overlayroot: settings: overlayfs=yes (built-in default)" in boot.sections["log"]
 
 
 def test_quiet_console(rig: Rig) -> None:

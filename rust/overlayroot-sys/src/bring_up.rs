@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use overlayroot::errno::Errno;
 use overlayroot::options::flag;
-use overlayroot::text;
+use overlayroot::push_text;
 
 use crate::system::{Mount, Result, System};
 
@@ -19,45 +19,54 @@ pub fn bring_up(sys: &mut impl System) -> Vec<String> {
     let strict = flag::NOSUID | flag::NODEV | flag::NOEXEC;
     let dev = flag::NOSUID;
     if let Err(error) = mount(sys, "devtmpfs", "/dev", dev, "mode=0755") {
-        warnings.push(text!(
+        push_text!(
+            warnings,
             "no devtmpfs ({}): making device nodes by hand",
             error.text()
-        ));
+        );
         make_nodes(sys, dev, &mut warnings);
     }
     for &(fstype, target) in &[("proc", "/proc"), ("sysfs", "/sys")] {
         if let Err(error) = mount(sys, fstype, target, strict, "") {
-            warnings.push(text!(
+            push_text!(
+                warnings,
                 "{} cannot be mounted, continuing: {}",
                 target,
                 error.text()
-            ));
+            );
         }
     }
     if let Err(error) = sys.open_console() {
-        warnings.push(text!(
+        push_text!(
+            warnings,
             "/dev/console cannot be opened, continuing: {}",
             error.text()
-        ));
+        );
     }
     if let Err(error) = sys.open_log() {
-        warnings.push(text!(
+        push_text!(
+            warnings,
             "/dev/kmsg cannot be opened, continuing: {}",
             error.text()
-        ));
+        );
     }
     warnings
 }
 
 fn mount(sys: &mut impl System, fstype: &str, target: &str, flags: u32, data: &str) -> Result<()> {
-    make_dir(sys, target)?;
-    match sys.mount(&Mount {
+    let call = Mount {
         source: fstype,
         target,
         fstype,
         flags,
         data,
-    }) {
+    };
+    let mut result = sys.mount(&call);
+    if result == Err(Errno::ENOENT) {
+        make_dir(sys, target)?;
+        result = sys.mount(&call);
+    }
+    match result {
         Err(Errno::EBUSY) => Ok(()), // it is there already
         other => other,
     }
@@ -87,7 +96,7 @@ pub fn make_dir(sys: &mut impl System, path: &str) -> Result<()> {
 fn make_nodes(sys: &mut impl System, flags: u32, warnings: &mut Vec<String>) {
     // A RAM file system, so that /dev can move to the new root; in the initramfs itself if that fails.
     if let Err(error) = mount(sys, "tmpfs", "/dev", flags, "mode=0755") {
-        warnings.push(text!("no tmpfs for /dev, continuing: {}", error.text()));
+        push_text!(warnings, "no tmpfs for /dev, continuing: {}", error.text());
     }
     for &(path, major, minor) in &[
         ("/dev/console", 5, 1),
@@ -96,11 +105,12 @@ fn make_nodes(sys: &mut impl System, flags: u32, warnings: &mut Vec<String>) {
     ] {
         match sys.make_node(path, false, major, minor) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(error) => warnings.push(text!(
+            Err(error) => push_text!(
+                warnings,
                 "{} cannot be made, continuing: {}",
                 path,
                 error.text()
-            )),
+            ),
         }
     }
 }

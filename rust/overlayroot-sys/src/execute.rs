@@ -19,6 +19,7 @@ use overlayroot::verity::DEVICE;
 use crate::bring_up::make_dir;
 use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
+use crate::say;
 use crate::system::{Kind, Mount, Result, System};
 use crate::verity;
 
@@ -80,17 +81,19 @@ impl Done {
 pub type FailedWay = (RootMount, Errno);
 
 /// Carries `plan` out. On failure everything that it mounted is unmounted again; ways to mount the root that
-/// cannot succeed in a lower mode either are added to `failed`.
+/// cannot succeed in a lower mode either are added to `failed`. `since` is when the step before was done, microseconds.
 pub fn execute(
     sys: &mut impl System,
     plan: &Plan,
     report: &mut Report,
     failed: &mut Vec<FailedWay>,
+    since: &mut u64,
 ) -> core::result::Result<Done, FailureReport> {
     let mut run = Execution {
         sys,
         report,
         failed,
+        since,
         unlocked: false,
         done: Done::default(),
     };
@@ -98,14 +101,13 @@ pub fn execute(
         if run.done.stays_locked(step) {
             continue;
         }
-        let started = run.sys.now();
         let result = run.step(step);
         let text = step.text();
         if let Err(error) = result {
             if step.is_survivable() {
                 run.warn(text!("cannot {}, continuing: {}", text, error.text()));
             } else {
-                run.record(text.clone(), started, result);
+                run.record(text.clone(), result);
                 run.undo();
                 let error_text = explain(step, error);
                 return Err(FailureReport {
@@ -118,7 +120,7 @@ pub fn execute(
         }
         // Steps that try several ways have recorded each.
         if !matches!(step, Step::MountRoot { .. } | Step::MountOverlay { .. }) {
-            run.record(text, started, result);
+            run.record(text, result);
         }
     }
     Ok(run.done)
@@ -159,10 +161,17 @@ fn explain(step: &Step, error: Errno) -> String {
     text!("{}; {}", error.text(), remedy)
 }
 
+/// Microseconds since `since`, which becomes now.
+pub fn lap(sys: &mut impl System, since: &mut u64) -> u64 {
+    let before = core::mem::replace(since, sys.now());
+    since.saturating_sub(before)
+}
+
 struct Execution<'a, S> {
     sys: &'a mut S,
     report: &'a mut Report,
     failed: &'a mut Vec<FailedWay>,
+    since: &'a mut u64,
     /// The root may be mounted on a device that is not locked: the kernel has said that it has to write, or that
     /// it cannot lock it.
     unlocked: bool,
@@ -170,11 +179,11 @@ struct Execution<'a, S> {
 }
 
 impl<S: System> Execution<'_, S> {
-    fn record(&mut self, text: String, started: u64, result: Result<()>) {
-        let took = self.sys.now().saturating_sub(started);
+    fn record(&mut self, text: String, result: Result<()>) {
+        let took = lap(self.sys, self.since);
         match result {
-            Ok(()) => note(Level::Debug, &text!("{}: {} us", text, decimal(took))),
-            Err(error) => note(Level::Debug, &text!("{}: {}", text, error.text())),
+            Ok(()) => say!(Level::Debug, "{}: {} us", text, decimal(took)),
+            Err(error) => say!(Level::Debug, "{}: {}", text, error.text()),
         }
         self.report.step(text, took, result);
     }
@@ -186,14 +195,12 @@ impl<S: System> Execution<'_, S> {
 
     fn undo(&mut self) {
         while let Some(Mounted { now_at: target, .. }) = self.done.mounts.pop() {
-            let started = self.sys.now();
             let result = self.unmount(&target);
-            self.record(text!("undo: unmount {}", target), started, result);
+            self.record(text!("undo: unmount {}", target), result);
         }
         if self.done.verity.take().is_some() {
-            let started = self.sys.now();
             let result = verity::close(self.sys);
-            self.record(text!("undo: remove {}", DEVICE), started, result);
+            self.record(text!("undo: remove {}", DEVICE), result);
         }
     }
 
@@ -276,7 +283,7 @@ impl<S: System> Execution<'_, S> {
             Step::FindInit { root, candidates } => self.find_init(root, candidates),
             Step::WriteFstab { root, lower } => self.write_fstab(root, lower),
             Step::Move { from, root } => {
-                let to = resolve(self.sys, root, from, Missing::MakeDir)?;
+                let (to, _) = resolve(self.sys, root, from, Missing::MakeDir)?;
                 self.sys.move_mount(from, &to)?;
                 if let Some(mount) = self.done.mounts.iter_mut().find(|m| m.target == *from) {
                     mount.now_at = to;
@@ -348,11 +355,10 @@ impl<S: System> Execution<'_, S> {
         locked: &mut &'w str,
     ) -> Result<String> {
         if way.lock_device != (*locked == way.device) {
-            let started = self.sys.now();
             let result = self.sys.set_block_read_only(&way.device, way.lock_device);
             if result.is_err() {
                 self.unlocked = true;
-                self.record(text!("mount {} on {}", way.text(), target), started, result);
+                self.record(text!("mount {} on {}", way.text(), target), result);
             }
             result?;
             *locked = if way.lock_device { &way.device } else { "" };
@@ -407,7 +413,6 @@ impl<S: System> Execution<'_, S> {
     }
 
     fn mount_with(&mut self, target: &str, way: &RootMount, options: String) -> Result<String> {
-        let started = self.sys.now();
         let mut flags = if way.read_only { flag::RDONLY } else { 0 };
         let data = options::split(&options, &mut flags);
         let result = self.sys.mount(&Mount {
@@ -421,11 +426,7 @@ impl<S: System> Execution<'_, S> {
             options,
             ..way.clone()
         };
-        self.record(
-            text!("mount {} on {}", tried.text(), target),
-            started,
-            result,
-        );
+        self.record(text!("mount {} on {}", tried.text(), target), result);
         result.map(|()| tried.options)
     }
 
@@ -448,9 +449,8 @@ impl<S: System> Execution<'_, S> {
     }
 
     fn load_file(&mut self, lower: &str, path: &str) -> Result<()> {
-        let path = resolve(self.sys, lower, path, Missing::Fail)?;
-        match self.sys.stat(&path)?.kind {
-            Kind::File => self.sys.load_module(&path, ""),
+        match resolve(self.sys, lower, path, Missing::Fail)? {
+            (path, Some(stat)) if stat.kind == Kind::File => self.sys.load_module(&path, ""),
             // Opening a pipe would hang.
             _ => Err(Errno::EINVAL),
         }
@@ -461,7 +461,6 @@ impl<S: System> Execution<'_, S> {
         let mut result = Errno::ENODEV;
         for &(fstype, workdir) in &[("overlay", true), ("overlayfs", true), ("overlayfs", false)] {
             let options = options::overlay(lower, ram, workdir);
-            let started = self.sys.now();
             let mounted = self.sys.mount(&Mount {
                 source: fstype,
                 target,
@@ -471,7 +470,6 @@ impl<S: System> Execution<'_, S> {
             });
             self.record(
                 text!("mount {} on {}: {}", fstype, target, options),
-                started,
                 mounted,
             );
             match mounted {
@@ -493,19 +491,22 @@ impl<S: System> Execution<'_, S> {
         Err(result)
     }
 
+    /// The first candidate that will do; the kernel looks at those behind it, should that one not start.
     fn find_init(&mut self, root: &str, candidates: &[String]) -> Result<()> {
         let mut result = Errno::ENOENT;
         for path in candidates {
-            let found =
-                resolve(self.sys, root, path, Missing::Fail).and_then(|p| self.sys.stat(&p));
-            match found {
-                Ok(stat) if stat.kind == Kind::File && stat.mode & 0o111 != 0 => {
-                    self.done.inits.push(path.clone());
+            if self.done.inits.is_empty() {
+                match resolve(self.sys, root, path, Missing::Fail) {
+                    Ok((_, Some(stat))) if stat.kind == Kind::File && stat.mode & 0o111 != 0 => {}
+                    other => {
+                        if result == Errno::ENOENT {
+                            result = other.err().unwrap_or(Errno::EACCES);
+                        }
+                        continue;
+                    }
                 }
-                Ok(_) => result = Errno::EACCES,
-                Err(error) if result == Errno::ENOENT => result = error,
-                Err(_) => {}
             }
+            self.done.inits.push(path.clone());
         }
         match (self.done.inits.first(), candidates.first()) {
             (None, _) => return Err(result),
@@ -522,13 +523,12 @@ impl<S: System> Execution<'_, S> {
     }
 
     fn write_fstab(&mut self, root: &str, lower: &str) -> Result<()> {
-        let path = resolve(self.sys, root, "/etc/fstab", Missing::LastMayBe)?;
-        let original = match self.sys.stat(&path) {
-            Ok(stat) if stat.kind == Kind::File => self.sys.read(&path, FSTAB_LIMIT)?,
-            Err(Errno::ENOENT) => Vec::new(),
+        let (path, stat) = resolve(self.sys, root, "/etc/fstab", Missing::LastMayBe)?;
+        let original = match stat {
+            Some(stat) if stat.kind == Kind::File => self.sys.read(&path, FSTAB_LIMIT)?,
+            None => Vec::new(),
             // Reading a pipe would hang.
-            Ok(_) => return Err(Errno::EINVAL),
-            Err(error) => return Err(error),
+            Some(_) => return Err(Errno::EINVAL),
         };
         if original.len() >= FSTAB_LIMIT {
             return Err(Errno::EFBIG);

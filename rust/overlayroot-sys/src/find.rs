@@ -11,14 +11,15 @@ use overlayroot::device::DeviceSpec;
 use overlayroot::errno::Errno;
 use overlayroot::partition::{self, is_partition, Partition};
 use overlayroot::partitions::{self, Block};
+use overlayroot::push_text;
 use overlayroot::settings::Settings;
 use overlayroot::superblock::{self, ReadAt, Superblock, SEVERAL};
 use overlayroot::text;
 use overlayroot::text::{decimal, number, replaced, trim_end};
 
-use crate::kmsg::note;
 use crate::observe::read_text;
 use crate::resolve::{resolve, Missing};
+use crate::say;
 use crate::system::{milliseconds_of, Kind, Result, System, LOOK_AGAIN};
 
 /// The device nodes that `root=` names, the preferred one first; or why there is none, with the remedy.
@@ -34,16 +35,9 @@ pub fn find_root(
         );
     };
     let wanted = spec.text();
-    // Listen before looking, so that nothing comes unseen in between.
-    let listening = sys.listen();
-    if let Err(error) = listening {
-        warnings.push(text!(
-            "no uevents ({}): looking for the root every {} ms",
-            error.text(),
-            decimal(LOOK_AGAIN)
-        ));
-    }
-    let deadline = sys.now() + u64::from(settings.wait) * 1_000_000;
+    // The end of the wait, once there is one.
+    let mut deadline = None;
+    let mut listening = Ok(());
     let mut waited = false;
     loop {
         let mut found = look(sys, spec);
@@ -55,13 +49,14 @@ pub fn find_root(
         if let Some(block) = found.next() {
             let others: Vec<Block> = found.collect();
             if let Some(other) = others.first() {
-                warnings.push(text!(
+                push_text!(
+                    warnings,
                     "{} is on /dev/{} and on /dev/{}: using the first; {}",
                     wanted,
                     block.name,
                     other.name,
                     remedy
-                ));
+                );
             }
             let device = node(sys, &block).map_err(|error| {
                 text!(
@@ -80,6 +75,20 @@ pub fn find_root(
                 wanted
             ));
         }
+        let Some(deadline) = deadline else {
+            deadline = Some(sys.now() + u64::from(settings.wait) * 1_000_000);
+            // Then look again: nothing comes unseen in between.
+            listening = sys.listen();
+            if let Err(error) = listening {
+                push_text!(
+                    warnings,
+                    "no uevents ({}): looking for the root every {} ms",
+                    error.text(),
+                    decimal(LOOK_AGAIN)
+                );
+            }
+            continue;
+        };
         let left = milliseconds_of(deadline.saturating_sub(sys.now()));
         if left == 0 {
             return Err(text!(
@@ -90,13 +99,11 @@ pub fn find_root(
             ));
         }
         if !waited {
-            note(
+            say!(
                 Level::Info,
-                &text!(
-                    "waiting for {}, at most {} s",
-                    wanted,
-                    decimal(u64::from(settings.wait))
-                ),
+                "waiting for {}, at most {} s",
+                wanted,
+                decimal(u64::from(settings.wait))
             );
             waited = true;
         }
@@ -175,8 +182,8 @@ fn look(sys: &mut impl System, spec: &DeviceSpec) -> Vec<Block> {
 /// A name that something else made: device-mapper, or the udev of a distribution's initramfs, whose names are
 /// symbolic links.
 fn by_node(sys: &mut impl System, blocks: &[Block], path: &str, name: String) -> Option<Block> {
-    let target = resolve(sys, "", path, Missing::Fail).ok()?;
-    let stat = sys.stat(&target).ok()?;
+    let (target, stat) = resolve(sys, "", path, Missing::Fail).ok()?;
+    let stat = stat?;
     if stat.kind != Kind::Block {
         return None;
     }

@@ -2,7 +2,6 @@
 //! The last things: the report, the kernel's own file systems, the new root, the real init.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use log::Level;
 use overlayroot::errno::Errno;
@@ -14,6 +13,7 @@ use crate::bring_up::{make_dir, API_MOUNTS};
 use crate::execute::Done;
 use crate::kmsg::note;
 use crate::resolve::{resolve, Missing};
+use crate::say;
 use crate::system::{Result, System};
 
 /// Writes the report into the new root; a failure is survivable.
@@ -23,11 +23,17 @@ pub fn write_report(sys: &mut impl System, done: &Done, report: &Report) {
         return;
     };
     let path = text!("{}/report.json", dir);
-    let _ = make_dir(sys, &dir); // writing tells
-    if let Err(error) = sys.write(&path, &report.to_json(), 0o644) {
-        note(
+    let json = report.to_json();
+    let mut result = sys.write(&path, &json, 0o644);
+    if result == Err(Errno::ENOENT) {
+        result = make_dir(sys, &dir).and_then(|()| sys.write(&path, &json, 0o644));
+    }
+    if let Err(error) = result {
+        say!(
             Level::Warn,
-            &text!("cannot write {}, continuing: {}", path, error.text()),
+            "cannot write {}, continuing: {}",
+            path,
+            error.text()
         );
     }
 }
@@ -36,38 +42,37 @@ pub fn write_report(sys: &mut impl System, done: &Done, report: &Report) {
 pub fn hand_over(sys: &mut impl System, inits: &[String]) -> Result<()> {
     for &mount in &API_MOUNTS {
         let moved = resolve(sys, NEW_ROOT, mount, Missing::MakeDir)
-            .and_then(|to| sys.move_mount(mount, &to));
+            .and_then(|(to, _)| sys.move_mount(mount, &to));
         if let Err(error) = moved {
-            note(
+            say!(
                 Level::Warn,
-                &text!(
-                    "cannot move {} to the new root, continuing: {}",
-                    mount,
-                    error.text()
-                ),
+                "cannot move {} to the new root, continuing: {}",
+                mount,
+                error.text()
             );
             // What stays behind would keep the initramfs in memory.
             if let Err(error) = sys.unmount(mount) {
-                note(
+                say!(
                     Level::Warn,
-                    &text!("cannot unmount {}, continuing: {}", mount, error.text()),
+                    "cannot unmount {}, continuing: {}",
+                    mount,
+                    error.text()
                 );
             }
         }
     }
     sys.switch_root(NEW_ROOT)?;
-    let mut errors: Vec<Errno> = Vec::new();
+    let mut first = None;
     for init in inits {
         match sys.exec(init) {
             Ok(()) => return Ok(()),
+            // The kernel's own candidates need not be there.
+            Err(Errno::ENOENT) if first.is_some() => {}
             Err(error) => {
-                note(
-                    Level::Error,
-                    &text!("cannot start {}: {}", init, error.text()),
-                );
-                errors.push(error);
+                say!(Level::Error, "cannot start {}: {}", init, error.text());
+                first = first.or(Some(error));
             }
         }
     }
-    Err(errors.first().copied().unwrap_or(Errno::ENOENT))
+    Err(first.unwrap_or(Errno::ENOENT))
 }

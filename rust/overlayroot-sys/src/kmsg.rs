@@ -2,13 +2,15 @@
 //! What the init has to say: to the kernel log, and to the console where `quiet` hides the kernel log. The levels are those
 //! of the `log` facade; its records and its global logger would cost half a kilobyte.
 
-use alloc::string::String;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use log::Level;
+use overlayroot::text::fill;
+use rustix::fd::{BorrowedFd, IntoRawFd};
 use rustix::fs::OFlags;
 
 use crate::path::open;
+use crate::system::Result;
 
 /// Bytes of a line that the kernel takes with what is put around it: a longer one it refuses as a whole
 /// (`devkmsg_write()` in `kernel/printk/printk.c`: more than 976 bytes, 1024 since Linux 6.5).
@@ -16,27 +18,33 @@ const LONGEST: usize = 900;
 
 /// The kernel log, once [`start`](KmsgLog::start) was called; nothing before.
 pub struct KmsgLog {
-    started: AtomicBool,
+    /// Open for good, and so wherever `/dev` moves; -1: not yet.
+    descriptor: AtomicI32,
     quiet: AtomicBool,
 }
 
 /// The logger of the init.
 pub static LOG: KmsgLog = KmsgLog {
-    started: AtomicBool::new(false),
+    descriptor: AtomicI32::new(-1),
     quiet: AtomicBool::new(false),
 };
 
 impl KmsgLog {
     /// Starts to write; `quiet`: the kernel does not show warnings on the console.
-    pub fn start(&self, quiet: bool) {
+    pub fn start(&self, quiet: bool) -> Result<()> {
         self.quiet.store(quiet, Ordering::Relaxed);
-        self.started.store(true, Ordering::Relaxed);
+        let file = open("/dev/kmsg", OFlags::WRONLY)?;
+        self.descriptor.store(file.into_raw_fd(), Ordering::Relaxed);
+        Ok(())
     }
 
     fn write(&self, level: Level, text: &str) {
-        if !self.started.load(Ordering::Relaxed) {
+        let descriptor = self.descriptor.load(Ordering::Relaxed);
+        if descriptor < 0 {
             return;
         }
+        // SAFETY: `start` has opened it, and nothing closes it.
+        let kernel_log = unsafe { BorrowedFd::borrow_raw(descriptor) };
         // Priorities of syslog: error 3, warning 4, notice 5, debug 7 (never on the console).
         let (priority, word) = match level {
             Level::Error => ("<3>", "error: "),
@@ -47,27 +55,23 @@ impl KmsgLog {
         // An error is shown by the kernel even when it is quiet.
         let quiet =
             self.quiet.load(Ordering::Relaxed) && matches!(level, Level::Warn | Level::Info);
-        let text = joined(word, text);
+        let text = fill("{}{}", &[word, text]);
         let mut rest = &*text;
         while !rest.is_empty() {
             let (part, more) = split(rest);
             rest = more;
-            let mut line = joined(priority, "overlayroot: ");
-            line.push_str(part);
-            line.push('\n');
-            write_to("/dev/kmsg", &line);
+            let line = fill("{}overlayroot: {}\n", &[priority, part]);
+            // Nowhere is left to report a failure to.
+            let _ = rustix::io::write(kernel_log, line.as_bytes());
             if quiet {
-                write_to("/dev/console", line.get(3..).unwrap_or_default());
+                let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
+                if let Ok(console) = open("/dev/console", flags) {
+                    let line = line.as_bytes().get(3..).unwrap_or_default();
+                    let _ = rustix::io::write(&console, line);
+                }
             }
         }
     }
-}
-
-/// Two texts. (`concat` has the room of all that it could do.)
-fn joined(first: &str, second: &str) -> String {
-    let mut text = String::from(first);
-    text.push_str(second);
-    text
 }
 
 /// As much as a line of the kernel log takes, and the rest.
@@ -80,19 +84,28 @@ fn split(text: &str) -> (&str, &str) {
     (part.unwrap_or_default(), more.unwrap_or_default())
 }
 
-/// Opened for each line: the device moves into the new root in between.
-fn write_to(path: &str, line: &str) {
-    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
-    if let Ok(file) = open(path, flags) {
-        // Nowhere is left to report a failure to.
-        let _ = rustix::io::write(&file, line.as_bytes());
-    }
-}
-
 /// Logs one line; nothing before the log was started.
 #[inline(never)]
 pub fn note(level: Level, line: &str) {
     LOG.write(level, line);
+}
+
+/// Logs a template, filled in.
+#[inline(never)]
+pub fn note_filled(level: Level, template: &str, values: &[&str]) {
+    note(level, &fill(template, values));
+}
+
+/// Logs a line, made as by `text!`.
+#[macro_export]
+macro_rules! say {
+    ($level:expr, $template:literal $(, $value:expr)* $(,)?) => {{
+        const _: () = assert!(
+            overlayroot::text::places($template) == <[&str]>::len(&[$(stringify!($value)),*]),
+            "as many values as the template has places"
+        );
+        $crate::kmsg::note_filled($level, $template, &[$(&$value),*])
+    }};
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod failures;
 mod fake;
 mod find;
 pub mod handover;
+#[allow(unsafe_code)] // the descriptor of the kernel log
 pub mod kmsg;
 #[allow(unsafe_code)] // ioctl and descriptors: each use says why it is sound
 pub mod linux;

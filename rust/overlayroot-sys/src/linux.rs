@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The real kernel, through rustix: raw system calls, no libc.
 
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -40,6 +41,8 @@ pub struct Linux {
     argv: *const *const c_char,
     envp: *const *const c_char,
     uevents: Option<OwnedFd>,
+    /// The block device that was used last. It stays open: what the kernel has read of it goes with the last close.
+    device: Option<(String, OwnedFd)>,
     /// Microseconds of all waits: the clock where the kernel has none.
     waited: u64,
 }
@@ -55,6 +58,7 @@ impl Linux {
             argv,
             envp,
             uevents: None,
+            device: None,
             waited: 0,
         }
     }
@@ -68,7 +72,20 @@ impl Linux {
             argv: none,
             envp: none,
             uevents: None,
+            device: None,
             waited: 0,
+        }
+    }
+
+    /// A block device, opened unless it is open.
+    fn block(&mut self, path: &str) -> Result<&OwnedFd> {
+        if !matches!(&self.device, Some((known, _)) if known == path) {
+            self.device = None;
+            self.device = Some((path.to_owned(), open(path, OFlags::RDONLY)?));
+        }
+        match &self.device {
+            Some((_, device)) => Ok(device),
+            None => Err(Errno::EBADF),
         }
     }
 }
@@ -95,8 +112,13 @@ impl System for Linux {
         while data.len() < limit {
             let want = piece.len().min(limit - data.len());
             match io::read(&file, piece.get_mut(..want).unwrap_or_default()) {
-                Ok(0) => break,
-                Ok(count) => data.extend_from_slice(piece.get(..count).unwrap_or_default()),
+                Ok(count) => {
+                    data.extend_from_slice(piece.get(..count).unwrap_or_default());
+                    // Of /proc comes a page of whole lines, none of them that long; other files come as a whole.
+                    if count < piece.len() / 2 {
+                        break;
+                    }
+                }
                 Err(io::Errno::INTR) => {}
                 Err(error) => return Err(errno(error)),
             }
@@ -206,10 +228,10 @@ impl System for Linux {
     }
 
     fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let file = open(device, OFlags::RDONLY)?;
+        let file = self.block(device)?;
         let mut at = 0;
         while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            match io::pread(&file, rest, offset + at as u64) {
+            match io::pread(file, rest, offset + at as u64) {
                 Ok(0) => return Err(Errno::EIO),
                 Ok(count) => at += count,
                 Err(io::Errno::INTR) => {}
@@ -220,21 +242,23 @@ impl System for Linux {
     }
 
     fn block_read_only(&mut self, device: &str) -> Result<bool> {
-        let file = open(device, OFlags::RDONLY)?;
+        let file = self.block(device)?;
         // SAFETY: BLKROGET stores an int through the pointer that Getter passes.
-        let flag: c_int = unsafe { ioctl::ioctl(&file, ioctl::Getter::<BLKROGET, c_int>::new()) }
+        let flag: c_int = unsafe { ioctl::ioctl(file, ioctl::Getter::<BLKROGET, c_int>::new()) }
             .map_err(errno)?;
         Ok(flag != 0)
     }
 
     fn set_block_read_only(&mut self, device: &str, read_only: bool) -> Result<()> {
-        let file = open(device, OFlags::RDONLY)?;
+        let file = self.block(device)?;
         let flag = c_int::from(read_only);
         // SAFETY: BLKROSET reads an int through the pointer that Setter passes.
-        unsafe { ioctl::ioctl(&file, ioctl::Setter::<BLKROSET, c_int>::new(flag)) }.map_err(errno)
+        unsafe { ioctl::ioctl(file, ioctl::Setter::<BLKROSET, c_int>::new(flag)) }.map_err(errno)
     }
 
     fn device_mapper(&mut self, command: Command, request: &mut [u8]) -> Result<()> {
+        // A device that is open cannot be removed.
+        self.device = None;
         let file = open(CONTROL, OFlags::RDWR)?;
         let length = request.len();
         if length < HEADER {
@@ -278,6 +302,8 @@ impl System for Linux {
     }
 
     fn wait(&mut self, milliseconds: u64) -> Result<bool> {
+        // What comes meanwhile may be another device of the same name.
+        self.device = None;
         let deadline = self.now() + milliseconds * 1000;
         let mut datagram = [0u8; 4096];
         loop {
@@ -311,15 +337,10 @@ impl System for Linux {
 
     fn open_console(&mut self) -> Result<()> {
         let console = open("/dev/console", OFlags::RDWR | OFlags::NOCTTY)?;
-        let redirect = [
-            rustix::stdio::dup2_stdin(&console),
-            rustix::stdio::dup2_stdout(&console),
-            rustix::stdio::dup2_stderr(&console),
-        ];
-        redirect
-            .into_iter()
-            .collect::<io::Result<()>>()
-            .map_err(errno)
+        let input = rustix::stdio::dup2_stdin(&console);
+        let output = rustix::stdio::dup2_stdout(&console);
+        let errors = rustix::stdio::dup2_stderr(&console);
+        input.and(output).and(errors).map_err(errno)
     }
 
     fn open_log(&mut self) -> Result<()> {
@@ -329,8 +350,7 @@ impl System for Linux {
         let console_level = self.read("/proc/sys/kernel/printk", 64).unwrap_or_default();
         // The first number: messages below it are shown; notices are 5.
         let quiet = matches!(*console_level, [b'0'..=b'5', b'\t', ..]);
-        kmsg::LOG.start(quiet);
-        Ok(())
+        kmsg::LOG.start(quiet)
     }
 
     fn switch_root(&mut self, root: &str) -> Result<()> {
@@ -341,7 +361,9 @@ impl System for Linux {
         rustix::process::chdir(&*c("/")?).map_err(errno)?;
         let magic = rustix::fs::fstatfs(&initramfs).map(|s| s.f_type as u64 & 0xffff_ffff);
         if magic.is_ok_and(|magic| INITRAMFS_MAGICS.contains(&magic)) {
-            free(&initramfs, 0);
+            if let Ok(found) = stat(initramfs.as_raw_fd(), c"") {
+                free(&initramfs, found.device, 0);
+            }
         }
         Ok(())
     }
@@ -409,12 +431,9 @@ pub fn fill_standard_descriptors() {
     }
 }
 
-/// Deletes what is in a directory of the initramfs, staying on its file system. What cannot be deleted
-/// stays in RAM and harms nobody.
-fn free(dir: &OwnedFd, depth: u32) {
-    let Ok(device) = stat(dir.as_raw_fd(), c"").map(|found| found.device) else {
-        return;
-    };
+/// Deletes what is in a directory of the initramfs, on the device `device`. What cannot be deleted stays in RAM and harms
+/// nobody: a mount point, for one, which is busy.
+fn free(dir: &OwnedFd, device: u64, depth: u32) {
     let mut buffer = [MaybeUninit::uninit(); 2048];
     let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(Ok(entry)) = entries.next() {
@@ -422,21 +441,22 @@ fn free(dir: &OwnedFd, depth: u32) {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let is_dir = stat(dir.as_raw_fd(), name).is_ok_and(|found| {
-            found.device == device && FileType::from_raw_mode(found.mode) == FileType::Directory
-        });
-        if is_dir && depth < 32 {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            if let Ok(sub) = openat(dir, name, flags, Mode::empty()) {
-                free(&sub, depth + 1);
+        if entry.file_type() != FileType::Directory {
+            let _ = unlinkat(dir, name, AtFlags::empty());
+            continue;
+        }
+        // Most are empty.
+        if unlinkat(dir, name, AtFlags::REMOVEDIR) != Err(io::Errno::NOTEMPTY) || depth > 32 {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if let Ok(sub) = openat(dir, name, flags, Mode::empty()) {
+            // Not what is mounted there.
+            if stat(sub.as_raw_fd(), c"").is_ok_and(|found| found.device == device) {
+                free(&sub, device, depth + 1);
+                let _ = unlinkat(dir, name, AtFlags::REMOVEDIR);
             }
         }
-        let flags = if is_dir {
-            AtFlags::REMOVEDIR
-        } else {
-            AtFlags::empty()
-        };
-        let _ = unlinkat(dir, name, flags); // a mount point is busy: it stays
     }
 }
 

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use overlayroot::facts::{Facts, Filesystems, Root};
 use overlayroot::partitions::Block;
+use overlayroot::push_text;
 use overlayroot::settings::{Settings, Verity};
 use overlayroot::superblock::{self, State};
-use overlayroot::text;
 use overlayroot::text::lossy;
 use overlayroot::verity::Tree;
 
@@ -34,8 +34,12 @@ impl Observation {
             let block = self.others.remove(0);
             if let Ok(device) = node(sys, &block) {
                 let spec = spec_text(settings);
-                self.warnings
-                    .push(text!("{} could not be used there: trying {}", spec, device));
+                push_text!(
+                    self.warnings,
+                    "{} could not be used there: trying {}",
+                    spec,
+                    device
+                );
                 let root = look_at(sys, settings, device, &block, &mut self.warnings);
                 self.facts.root = Some(root);
                 self.facts.others = !self.others.is_empty();
@@ -97,7 +101,7 @@ fn look_at(
     let media_read_only = sys.block_read_only(&device).unwrap_or(false);
     let superblock = superblock::probe(&mut BlockReader::new(sys, &device));
     if let Some(warning) = superblock.as_ref().and_then(|s| s.warning) {
-        warnings.push(text!("{}: {}", device, warning));
+        push_text!(warnings, "{}: {}", device, warning);
     }
     let container = container(sys, &device, block);
     let (fstype, uuid, label, state) = match superblock {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use overlayroot::errno::Errno;
 
-use crate::system::{Kind, Result, System};
+use crate::system::{Kind, Result, Stat, System};
 
 /// As many links as the kernel follows (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -25,19 +25,28 @@ pub enum Missing {
     LastMayBe,
 }
 
-/// The place in the initramfs's view of `path` in the system below `root`, all links followed.
-pub fn resolve(sys: &mut impl System, root: &str, path: &str, missing: Missing) -> Result<String> {
+/// The place in the initramfs's view of `path` in the system below `root`, all links followed, and what is there; nothing
+/// where that was missing, or is `root` itself.
+pub fn resolve(
+    sys: &mut impl System,
+    root: &str,
+    path: &str,
+    missing: Missing,
+) -> Result<(String, Option<Stat>)> {
     // Components still to walk, the next one last.
     let mut todo: Vec<String> = components(path);
     let mut done: Vec<String> = Vec::new();
     let mut links = 0;
+    let mut last = None;
     while let Some(part) = todo.pop() {
         if part == ".." {
             done.pop(); // at the top, `..` is the top
+            last = None;
             continue;
         }
         done.push(part);
         let here = join(root, &done);
+        last = None;
         match sys.stat(&here) {
             Ok(stat) if stat.kind == Kind::Symlink => {
                 links += 1;
@@ -54,7 +63,7 @@ pub fn resolve(sys: &mut impl System, root: &str, path: &str, missing: Missing) 
             Ok(stat) if !todo.is_empty() && stat.kind != Kind::Directory => {
                 return Err(Errno::ENOTDIR);
             }
-            Ok(_) => {}
+            Ok(stat) => last = Some(stat),
             Err(Errno::ENOENT) if missing == Missing::MakeDir => sys.make_dir(&here, 0o755)?,
             Err(Errno::ENOENT) if missing == Missing::LastMayBe && todo.is_empty() => {}
             Err(error) => return Err(error),
@@ -63,7 +72,7 @@ pub fn resolve(sys: &mut impl System, root: &str, path: &str, missing: Missing) 
     if done.is_empty() && missing == Missing::MakeDir {
         return Err(Errno::EBUSY);
     }
-    Ok(join(root, &done))
+    Ok((join(root, &done), last))
 }
 
 /// Components in reverse, without empty ones and `.`.
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn links_stay_inside() {
         let mut fake = board();
-        let mut at = |path: &str| resolve(&mut fake, "/newroot", path, Missing::Fail);
+        let mut at = |path: &str| Ok(resolve(&mut fake, "/newroot", path, Missing::Fail)?.0);
         assert_eq!(at("/sbin/init").unwrap(), "/newroot/usr/sbin/init");
         assert_eq!(at("/abs/./init").unwrap(), "/newroot/usr/sbin/init");
         assert_eq!(at("/up").unwrap(), "/newroot/etc");
@@ -127,7 +136,9 @@ mod tests {
     fn missing_parts() {
         let mut fake = board();
         assert_eq!(
-            resolve(&mut fake, "/newroot", "/etc/fstab", Missing::LastMayBe).unwrap(),
+            resolve(&mut fake, "/newroot", "/etc/fstab", Missing::LastMayBe)
+                .unwrap()
+                .0,
             "/newroot/etc/fstab"
         );
         assert_eq!(
@@ -135,7 +146,9 @@ mod tests {
             Err(Errno::ENOENT)
         );
         assert_eq!(
-            resolve(&mut fake, "/newroot", "/mnt/root-RO", Missing::MakeDir).unwrap(),
+            resolve(&mut fake, "/newroot", "/mnt/root-RO", Missing::MakeDir)
+                .unwrap()
+                .0,
             "/newroot/mnt/root-RO"
         );
         assert_eq!(

@@ -11,16 +11,18 @@ use overlayroot::errno::Errno;
 use overlayroot::facts::Facts;
 use overlayroot::modules;
 use overlayroot::plan::{place_for_report, plan, Mode};
+use overlayroot::push_text;
 use overlayroot::report::{FailureReport, Report, RootReport, UpperReport};
 use overlayroot::settings::{FailPolicy, Settings};
 use overlayroot::text;
 use overlayroot::text::decimal;
 
 use crate::bring_up::bring_up;
-use crate::execute::{execute, Done, FailedWay};
+use crate::execute::{execute, lap, Done, FailedWay};
 use crate::handover;
 use crate::kmsg::note;
 use crate::observe::{self, observe, read_text, Observation};
+use crate::say;
 use crate::system::{milliseconds_of, System};
 
 /// Defaults that the image was built with.
@@ -56,26 +58,24 @@ pub fn run(sys: &mut impl System, boot: Boot) -> End {
         reached: "none",
         ..Report::default()
     };
+    let mut since = started;
     let warnings = bring_up(sys);
-    timed(sys, &mut report, "bring up /dev, /proc, /sys", started);
+    timed(sys, &mut report, "bring up /dev, /proc, /sys", &mut since);
     warn(&mut report, warnings);
 
     let settings = read_settings(sys, &mut report);
-    note(
-        Level::Info,
-        &text!(
-            "{}: overlayfs={} ({}), root={}",
-            boot.program,
-            if settings.overlay { "yes" } else { "no" },
-            settings.origin("overlayfs").as_str(),
-            observe::spec_text(&settings)
-        ),
+    say!(
+        Level::Debug,
+        "{}: overlayfs={} ({}), root={}",
+        boot.program,
+        if settings.overlay { "yes" } else { "no" },
+        settings.origin("overlayfs").as_str(),
+        observe::spec_text(&settings)
     );
-    load_modules(sys, &mut report);
+    load_modules(sys, &mut report, &mut since);
 
-    let before = sys.now();
     let mut observation = observe(sys, &settings);
-    timed(sys, &mut report, "find the root", before);
+    timed(sys, &mut report, "find the root", &mut since);
     report.kernel = observation.facts.kernel.clone();
     observed(&mut observation, &settings, &mut report);
 
@@ -91,13 +91,16 @@ pub fn run(sys: &mut impl System, boot: Boot) -> End {
                 &observation.facts,
                 &mut report,
                 &mut failed,
+                &mut since,
             ),
         ) {
-            (_, Ok(done)) => match finish(sys, mode, &done, &mut report, started) {
-                Ok(()) => return End::Started(report),
-                // The initramfs is gone: there is nothing to go down to.
-                Err(error) => break text!("no init could be started: {}", error.text()),
-            },
+            (_, Ok(done)) => {
+                match finish(sys, mode, &done, &mut report, since.saturating_sub(started)) {
+                    Ok(()) => return End::Started(report),
+                    // The initramfs is gone: there is nothing to go down to.
+                    Err(error) => break text!("no init could be started: {}", error.text()),
+                }
+            }
             (Some(why), Err(mut failure)) => {
                 failure.error = why.clone();
                 failure
@@ -105,9 +108,11 @@ pub fn run(sys: &mut impl System, boot: Boot) -> End {
             (None, Err(failure)) => failure,
         };
         let reason = failure.error.clone();
-        note(
+        say!(
             Level::Error,
-            &text!("{} mode cannot be reached: {}", mode.as_str(), reason),
+            "{} mode cannot be reached: {}",
+            mode.as_str(),
+            reason
         );
         report.failures.push(failure);
         match mode.degrade(settings.fail) {
@@ -132,8 +137,8 @@ fn observed(observation: &mut Observation, settings: &Settings, report: &mut Rep
     report.root = root.map(|root| RootReport::new(spec, root));
 }
 
-fn timed(sys: &mut impl System, report: &mut Report, step: &str, before: u64) {
-    let took = sys.now().saturating_sub(before);
+fn timed(sys: &mut impl System, report: &mut Report, step: &str, since: &mut u64) {
+    let took = lap(sys, since);
     report.step(step.to_string(), took, Ok(()));
 }
 
@@ -154,11 +159,12 @@ fn read_settings(sys: &mut impl System, report: &mut Report) -> Settings {
         }
         Err(Errno::ENOENT) => Vec::new(),
         Err(error) => {
-            warnings.push(text!(
+            push_text!(
+                warnings,
                 "cannot read {}, using built-in defaults: {}",
                 CONFIG,
                 error.text()
-            ));
+            );
             Vec::new()
         }
     };
@@ -166,11 +172,12 @@ fn read_settings(sys: &mut impl System, report: &mut Report) -> Settings {
         Ok(line) => cmdline::words(&line),
         Err(error) => {
             // It may have asked for protection where the image's default is none.
-            warnings.push(text!(
+            push_text!(
+                warnings,
                 "cannot read the command line, using {} and overlayfs=yes: {}",
                 CONFIG,
                 error.text()
-            ));
+            );
             cmdline::words(b"overlayfs=yes")
         }
     };
@@ -181,28 +188,26 @@ fn read_settings(sys: &mut impl System, report: &mut Report) -> Settings {
     }
     warnings.append(&mut settings.warnings);
     report.set_settings(&settings);
-    for said in &settings.said {
-        let origin = said.origin.as_str();
-        note(
-            Level::Debug,
-            &text!("{}={} ({})", said.name, said.value, origin),
-        );
+    let mut said = String::from("settings:");
+    for one in &settings.said {
+        let origin = one.origin.as_str();
+        said.push_str(&text!(" {}={} ({})", one.name, one.value, origin));
     }
+    note(Level::Debug, &said);
     warn(report, warnings);
     settings
 }
 
-fn load_modules(sys: &mut impl System, report: &mut Report) {
+fn load_modules(sys: &mut impl System, report: &mut Report, since: &mut u64) {
     let Ok(list) = read_text(sys, MODULES) else {
         return; // no list: everything is built in
     };
     for module in modules::parse(&list) {
-        let before = sys.now();
         let result = match sys.load_module(module.path, module.parameters) {
             Err(Errno::EEXIST) => Ok(()), // built in, or loaded already
             other => other,
         };
-        let took = sys.now().saturating_sub(before);
+        let took = lap(sys, since);
         report.step(text!("load {}", module.path), took, result);
         // ENODEV is a module for hardware that this board does not have.
         if let Err(error) = result.or_else(|e| if e == Errno::ENODEV { Ok(()) } else { Err(e) }) {
@@ -227,6 +232,7 @@ fn attempt(
     facts: &Facts,
     report: &mut Report,
     failed: &mut Vec<FailedWay>,
+    since: &mut u64,
 ) -> Result<Done, FailureReport> {
     let mut plan = plan(mode, settings, facts).map_err(|error| FailureReport {
         mode: mode.as_str(),
@@ -235,10 +241,10 @@ fn attempt(
         errno: None,
     })?;
     warn(report, core::mem::take(&mut plan.warnings));
-    let mut done = execute(sys, &plan, report, failed)?;
+    let mut done = execute(sys, &plan, report, failed, since)?;
     if mode == Mode::Ram && done.report_dir().is_none() {
         // Each of its steps is survivable.
-        if let Ok(place) = execute(sys, &place_for_report(mode), report, failed) {
+        if let Ok(place) = execute(sys, &place_for_report(mode), report, failed, since) {
             done.also(place);
         }
     }
@@ -264,9 +270,9 @@ fn finish(
     mode: Mode,
     done: &Done,
     report: &mut Report,
-    started: u64,
+    microseconds: u64,
 ) -> Result<(), Errno> {
-    report.microseconds = sys.now().saturating_sub(started);
+    report.microseconds = microseconds;
     match mode {
         Mode::Ram => note(Level::Info, &report.summary()),
         Mode::Writable => note(Level::Warn, &report.summary()),
@@ -279,18 +285,17 @@ fn finish(
 /// The last rung: a message that stays long enough to be read, then a restart.
 fn give_up(sys: &mut impl System, settings: &Settings, reason: &str) {
     if ALLOW_SHELL && settings.fail == FailPolicy::Shell {
-        note(Level::Error, &text!("{}; starting a shell", reason));
+        say!(Level::Error, "{}; starting a shell", reason);
         if let Err(error) = sys.exec("/bin/sh") {
-            note(
-                Level::Error,
-                &text!("cannot start /bin/sh: {}", error.text()),
-            );
+            say!(Level::Error, "cannot start /bin/sh: {}", error.text());
         }
     }
     let delay = u64::from(settings.reboot_delay);
-    note(
+    say!(
         Level::Error,
-        &text!("{}; rebooting in {} s", reason, decimal(delay)),
+        "{}; rebooting in {} s",
+        reason,
+        decimal(delay)
     );
     let deadline = sys.now() + delay * 1_000_000;
     loop {
@@ -301,6 +306,6 @@ fn give_up(sys: &mut impl System, settings: &Settings, reason: &str) {
     }
     if let Err(error) = sys.reboot() {
         // Returning ends PID 1: the kernel panics, which restarts the board when panic= says so.
-        note(Level::Error, &text!("cannot reboot: {}", error.text()));
+        say!(Level::Error, "cannot reboot: {}", error.text());
     }
 }

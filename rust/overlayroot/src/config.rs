@@ -5,7 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::text;
+use crate::push_text;
 use crate::text::{decimal, lossy, trim};
 
 /// One `name = value` line.
@@ -36,11 +36,12 @@ pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<String>) {
                     value: quoted.unwrap_or(value).to_owned(),
                 });
             }
-            _ => warnings.push(text!(
+            _ => push_text!(
+                warnings,
                 "overlayroot.conf line {}: not `name = value`: {}",
                 decimal(number as u64 + 1),
                 line
-            )),
+            ),
         }
     }
     (entries, warnings)

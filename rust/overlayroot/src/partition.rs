@@ -3,6 +3,7 @@
 //! named as the kernel does (`block/partitions/`).
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::superblock::{le16, le32, le64, uuid_text, ReadAt};
@@ -14,7 +15,7 @@ const MAX_PARTITIONS: u32 = 256;
 /// Most GPT entries that are read for their checksum: 128 KiB.
 const MAX_ENTRIES: u32 = 1024;
 /// Length of a GPT entry, bytes; the kernel takes no other.
-const ENTRY: u64 = 128;
+const ENTRY: usize = 128;
 /// No more tables are read when so many logical partitions are listed.
 const MAX_LOGICAL: usize = 60;
 /// Most tables of logical partitions that are read; the kernel follows as many that hold none.
@@ -48,10 +49,8 @@ pub fn table(disk: &mut dyn ReadAt, sector_size: u32, disk_sectors: Option<u64>)
         return mbr_table(disk, sector_size, &mbr);
     }
     let backup = disk_sectors.filter(|&n| n > 2).map(|n| n - 1);
-    [Some(1), backup]
-        .into_iter()
-        .flatten()
-        .find_map(|lba| gpt_table(disk, sector_size, lba))
+    gpt_table(disk, sector_size, 1)
+        .or_else(|| gpt_table(disk, sector_size, backup?))
         .unwrap_or_default()
 }
 
@@ -70,26 +69,23 @@ fn gpt_table(disk: &mut dyn ReadAt, sector_size: u32, lba: u64) -> Option<Vec<Pa
         return None;
     }
     let (entries, count, size) = (le64(&header, 72)?, le32(&header, 80)?, le32(&header, 84)?);
-    if u64::from(size) != ENTRY || count > MAX_ENTRIES {
+    if size as usize != ENTRY || count > MAX_ENTRIES {
         return None;
     }
-    let mut found = Vec::new();
-    let mut entry = [0u8; ENTRY as usize];
-    let mut crc = CRC_START;
-    for index in 0..count {
-        let at = entries
-            .checked_mul(sector)?
-            .checked_add(u64::from(index) * ENTRY)?;
-        if !disk.read_at(at, &mut entry) {
-            return None;
-        }
-        crc = crc_of(crc, &entry);
-        if index < MAX_PARTITIONS {
-            found.extend(gpt_entry(index + 1, &entry));
-        }
+    let mut table = vec![0u8; count as usize * ENTRY];
+    if !disk.read_at(entries.checked_mul(sector)?, &mut table) {
+        return None;
     }
     // The backup may be whole where this one is not.
-    (!crc == le32(&header, 88)?).then_some(found)
+    if crc32(&table) != le32(&header, 88)? {
+        return None;
+    }
+    let numbered = (1..=MAX_PARTITIONS).zip(table.chunks_exact(ENTRY));
+    Some(
+        numbered
+            .filter_map(|(number, entry)| gpt_entry(number, entry))
+            .collect(),
+    )
 }
 
 /// `None` for an entry that is not used, or that cannot be: the kernel passes over these as well.
@@ -217,28 +213,27 @@ pub fn is_partition(name: &str, disk: &str) -> bool {
     number.and_then(small_number).is_some()
 }
 
-const CRC_START: u32 = !0;
-
-/// CRC-32 as in Ethernet, bit by bit: it is used on some kilobytes.
+/// CRC-32 as in Ethernet, a byte at a time.
 fn crc32(bytes: &[u8]) -> u32 {
-    !crc_of(CRC_START, bytes)
-}
-
-/// Goes on with `bytes` after those of which `crc` is the state.
-fn crc_of(mut crc: u32, bytes: &[u8]) -> u32 {
-    for &byte in bytes {
-        crc ^= u32::from(byte);
+    let mut table = [0u32; 256];
+    for (byte, entry) in (0..).zip(&mut table) {
+        let mut crc = byte;
         for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1u32).wrapping_neg());
         }
+        *entry = crc;
     }
-    crc
+    let mut crc = !0u32;
+    for &byte in bytes {
+        let at = usize::from(crc as u8 ^ byte);
+        crc = (crc >> 8) ^ table.get(at).copied().unwrap_or_default();
+    }
+    !crc
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
     use proptest::prelude::*;
 
     /// A header at `lba` for four entries at `entries`; their checksum and its own are right.

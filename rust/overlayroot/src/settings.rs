@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use crate::cmdline::{self, Word};
 use crate::config::Entry;
 use crate::device::DeviceSpec;
+use crate::push_text;
 use crate::size::Size;
 use crate::text;
 use crate::text::small_number;
@@ -318,22 +319,23 @@ impl Settings {
             }
             self.take(known, value.unwrap_or_default(), Origin::CommandLine);
         } else if let Some(name) = LATER.iter().find(|n| cmdline::same_name(n, &word.name)) {
-            self.warnings.push(text!(
+            push_text!(
+                self.warnings,
                 "{}= is not supported by this version: changes are kept in RAM only",
                 name
-            ));
+            );
         } else if let Some((name, ours)) = FOREIGN.iter().find(|(n, _)| match n.split_once('=') {
             Some((name, only)) => cmdline::same_name(name, &word.name) && value == Some(only),
             None => cmdline::same_name(n, &word.name),
         }) {
-            self.warnings.push(text!(
+            push_text!(
+                self.warnings,
                 "{} is another system's spelling and has no effect here: write {}",
                 name,
                 ours
-            ));
+            );
         } else if word.name == "mount.usr" {
-            self.warnings
-                .push(text!("mount.usr= has no effect here: {}", USR));
+            push_text!(self.warnings, "mount.usr= has no effect here: {}", USR);
         } else if word.name.starts_with("ofs-") || word.name.starts_with("ofs_") {
             self.warn_unknown(&word.name, Origin::CommandLine);
         }
@@ -354,12 +356,13 @@ impl Settings {
                 known.push_str(name);
             }
         }
-        self.warnings.push(text!(
+        push_text!(
+            self.warnings,
             "{} ({}) is not known; known: {}",
             name,
             origin.as_str(),
             known
-        ));
+        );
     }
 
     /// Takes one value over, or warns and leaves things as they are.

@@ -142,6 +142,34 @@ macro_rules! text {
     }};
 }
 
+/// A list of texts, such as warnings.
+pub trait Texts {
+    /// Adds a template, filled in.
+    fn push_filled(&mut self, template: &str, values: &[&str]);
+}
+
+impl Texts for Vec<String> {
+    #[inline(never)]
+    fn push_filled(&mut self, template: &str, values: &[&str]) {
+        self.push(fill(template, values));
+    }
+}
+
+/// Adds a text to a list, made as by [`text!`].
+#[macro_export]
+macro_rules! push_text {
+    ($list:expr, $template:literal $(, $value:expr)* $(,)?) => {{
+        const _: () = assert!(
+            $crate::text::places($template) == <[&str]>::len(&[$(stringify!($value)),*]),
+            "as many values as the template has places"
+        );
+        {
+            use $crate::text::Texts as _;
+            $list.push_filled($template, &[$(&$value),*])
+        }
+    }};
+}
+
 /// Lets a type that has a `text()` be shown by `format!`, too.
 macro_rules! shown {
     ($($type:ty),*) => {

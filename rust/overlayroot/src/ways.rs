@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 
 use crate::facts::{Facts, Root};
 use crate::options::{is_rw, join};
+use crate::push_text;
 use crate::settings::{DirtyPolicy, Settings};
 use crate::step::RootMount;
 use crate::superblock::{State, ASSEMBLE};
-use crate::text;
 
 /// What is said of a journal that the kernel may replay.
 const REPAIRS: &str = ": the kernel repairs it now, which writes to the device once";
@@ -45,12 +45,13 @@ pub fn protected(
     let mut ways = Ways::new(root, flags, fstypes(root, settings, facts));
     let mut dirty = settings.dirty;
     if let Some(container) = root.container {
-        warnings.push(text!(
+        push_text!(
+            warnings,
             "{} is a member of {}: it is not written, and stays locked; {}",
             root.device,
             container,
             ASSEMBLE
-        ));
+        );
         if dirty == DirtyPolicy::Replay {
             dirty = DirtyPolicy::Frozen;
         }
