@@ -5,6 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::text;
 use crate::text::unescape;
 
 /// First words of the header, by which a copy is known.
@@ -59,37 +60,21 @@ pub fn has_entries_of(copy: &[u8], original: &[u8]) -> bool {
 }
 
 fn header(entry: &LowerEntry<'_>) -> String {
-    let mut text = String::new();
-    for part in [
+    let lower = entry.mount_point;
+    text!(
+        "{}.\n# Changes to this system are lost at the next boot. The real file is {}/etc/fstab. To edit it:\n\
+         #   mount -o remount,rw {}\n#   mount -o remount,ro {}\n\
+         # Entries for / and swap on a disk are commented out. The real root:\n{} {} {} {} 0 0\n{}\n",
         MARK,
-        ".\n# Changes to this system are lost at the next boot. The real file is ",
-        entry.mount_point,
-        "/etc/fstab. To edit it:\n#   mount -o remount,rw ",
-        entry.mount_point,
-        "\n#   mount -o remount,ro ",
-        entry.mount_point,
-        "\n# Entries for / and swap on a disk are commented out. The real root:\n",
-    ] {
-        text.push_str(part);
-    }
-    let fields = [
-        entry.device,
-        entry.mount_point,
-        entry.fstype,
-        entry.options,
-        "0",
-        "0",
-    ];
-    for (at, field) in fields.iter().enumerate() {
-        if at > 0 {
-            text.push(' ');
-        }
-        text.push_str(&escape(field));
-    }
-    text.push('\n');
-    text.push_str(END_MARK);
-    text.push('\n');
-    text
+        lower,
+        lower,
+        lower,
+        escape(entry.device),
+        escape(lower),
+        escape(entry.fstype),
+        escape(entry.options),
+        END_MARK
+    )
 }
 
 /// Blanks and backslashes as fstab(5) writes them.
