@@ -59,6 +59,7 @@ pub fn has_entries_of(copy: &[u8], original: &[u8]) -> bool {
     body(copy) == body(&rewrite(original, &nothing))
 }
 
+#[inline(never)]
 fn header(entry: &LowerEntry<'_>) -> String {
     let lower = entry.mount_point;
     text!(
