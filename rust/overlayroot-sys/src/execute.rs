@@ -223,6 +223,7 @@ impl<S: System> Execution<'_, S> {
         });
     }
 
+    #[inline(never)]
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::MountRoot { target, ways, .. } => self.mount_root(target, ways),
@@ -522,6 +523,7 @@ impl<S: System> Execution<'_, S> {
         Ok(())
     }
 
+    #[inline(never)]
     fn write_fstab(&mut self, root: &str, lower: &str) -> Result<()> {
         let (path, stat) = resolve(self.sys, root, "/etc/fstab", Missing::LastMayBe)?;
         let original = match stat {

@@ -225,6 +225,7 @@ fn load_modules(sys: &mut impl System, report: &mut Report, since: &mut u64) {
 }
 
 /// Plans and carries out one mode.
+#[inline(never)]
 fn attempt(
     sys: &mut impl System,
     mode: Mode,
