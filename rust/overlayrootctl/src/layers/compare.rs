@@ -91,16 +91,16 @@ pub fn differences(
     if kind != Kind::Directory && !old_stat.has_time_of(new_stat) {
         what.push(What::Time);
     }
-    if new.dir.xattrs(new.name)? != expected(new, old, holds)? {
+    let xattrs = new.dir.xattrs(new.name)?;
+    if xattrs != expected(&xattrs, old, holds)? {
         what.push(What::Attributes);
     }
     Ok(what)
 }
 
 /// The lower's attributes, less those that a copy in the upper layer has lost.
-fn expected(new: At<'_>, old: At<'_>, holds: Holds<'_>) -> io::Result<Xattrs> {
+fn expected(there: &Xattrs, old: At<'_>, holds: Holds<'_>) -> io::Result<Xattrs> {
     let mut expected = old.dir.xattrs(old.name)?;
-    let there = new.dir.xattrs(new.name)?;
     expected.retain(|name, value| there.contains_key(name) || holds(name, value));
     Ok(expected)
 }

@@ -63,7 +63,7 @@ fn pieces(
     whole: bool,
     take: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; usize::try_from(length).map_or(PIECE, |length| length.min(PIECE))];
     let mut at = 0;
     while at < length {
         let found = match whole {
@@ -127,19 +127,28 @@ pub struct Digest(u64);
 impl Digest {
     /// Adds a piece that begins at a multiple of 8.
     pub fn add(&mut self, offset: u64, piece: &[u8]) {
-        for (number, bytes) in (offset / 8..).zip(piece.chunks(8)) {
-            let mut word = [0; 8];
-            word.iter_mut()
-                .zip(bytes)
-                .for_each(|(to, from)| *to = *from);
-            let word = u64::from_le_bytes(word);
-            if word != 0 {
-                // The finisher of SplitMix64, of the word and its place.
-                let mut x = word ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                self.0 = self.0.wrapping_add(x ^ (x >> 31));
-            }
+        let mut number = offset / 8;
+        let mut words = piece.chunks_exact(8);
+        for word in &mut words {
+            self.word(number, word.try_into().unwrap_or_default());
+            number += 1;
+        }
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(words.remainder()) {
+            *to = *from;
+        }
+        self.word(number, last);
+    }
+
+    #[inline]
+    fn word(&mut self, number: u64, bytes: [u8; 8]) {
+        let word = u64::from_le_bytes(bytes);
+        if word != 0 {
+            // The finisher of SplitMix64, of the word and its place.
+            let mut x = word ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            self.0 = self.0.wrapping_add(x ^ (x >> 31));
         }
     }
 

@@ -218,24 +218,29 @@ impl Dir {
 
     /// Extended attributes of an entry; none where the file system has none.
     pub fn xattrs(&self, name: &OsStr) -> io::Result<Xattrs> {
-        self.hold(name)?.xattrs()
+        let path = self.through(name);
+        xattrs(
+            |list| rustix::fs::llistxattr(&path, list),
+            |name, value| rustix::fs::lgetxattr(&path, name, value),
+        )
     }
 
     /// One extended attribute of an entry.
     pub fn xattr(&self, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
-        // Through the directory that is open: the name itself is not followed.
-        let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
-        path.push(name);
-        let attribute = OsStr::new(attribute);
+        let path = self.through(name);
         match enough_room(|value| rustix::fs::lgetxattr(&path, attribute, value)) {
-            Ok((mut value, length)) => {
-                value.truncate(length);
-                Ok(Some(value))
-            }
+            Ok(value) => Ok(Some(value)),
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
             Err(error) if is_absent(&error.into()) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Path of an entry through the directory that is open, for calls that do not follow the name itself.
+    fn through(&self, name: &OsStr) -> PathBuf {
+        let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
+        path.push(name);
+        path
     }
 }
 
@@ -291,22 +296,10 @@ impl Held {
     /// Extended attributes; none where the file system has none.
     pub fn xattrs(&self) -> io::Result<Xattrs> {
         let path = self.path();
-        let (list, length) = match enough_room(|list| rustix::fs::listxattr(&path, list)) {
-            Ok(found) => found,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Xattrs::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let mut found = Xattrs::new();
-        for name in list.get(..length).unwrap_or_default().split(|&b| b == 0) {
-            if name.is_empty() {
-                continue;
-            }
-            let name = OsStr::from_bytes(name);
-            if let Some(value) = xattr(&path, name)? {
-                found.insert(name.to_owned(), value);
-            }
-        }
-        Ok(found)
+        xattrs(
+            |list| rustix::fs::listxattr(&path, list),
+            |name, value| rustix::fs::getxattr(&path, name, value),
+        )
     }
 }
 
@@ -316,28 +309,47 @@ impl AsFd for Held {
     }
 }
 
-/// An attribute of what is held behind a path of [`Held::path`].
-fn xattr(path: &Path, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
-    match enough_room(|value| rustix::fs::getxattr(path, name, value)) {
-        Ok((mut value, length)) => {
-            value.truncate(length);
-            Ok(Some(value))
+/// All extended attributes, by a function that lists their names and one that reads a value.
+fn xattrs(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    get: impl Fn(&OsStr, &mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Xattrs> {
+    let names = match enough_room(list) {
+        Ok(names) => names,
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Xattrs::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut found = Xattrs::new();
+    for name in names
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let name = OsStr::from_bytes(name);
+        match enough_room(|value| get(name, value)) {
+            Ok(value) => {
+                found.insert(name.to_owned(), value);
+            }
+            // Taken away meanwhile.
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
-        Err(error) => Err(error.into()),
     }
+    Ok(found)
 }
 
 /// Reads what is short most of the time, and at most 64 KiB (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 fn enough_room(
     read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<(Vec<u8>, usize)> {
-    let mut room = vec![0; 512];
+) -> rustix::io::Result<Vec<u8>> {
+    let mut room = [0; 512];
     match read(&mut room) {
-        Err(Errno::RANGE) => room.resize(64 << 10, 0),
-        other => return other.map(|length| (room, length)),
+        Err(Errno::RANGE) => {}
+        other => return other.map(|length| room.get(..length).unwrap_or_default().to_vec()),
     }
-    read(&mut room).map(|length| (room, length))
+    let mut room = vec![0; 64 << 10];
+    let length = read(&mut room)?;
+    room.truncate(length);
+    Ok(room)
 }
 
 /// Whether an error of opening means that no such directory is there.
