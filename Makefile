@@ -58,7 +58,7 @@ test-board: ## end to end on the emulated board
 test-writes: ## every medium that a cut may leave of what writes, in any order of writes (an hour)
 	OVERLAYROOT_STATES=all scripts/pytest tests/uml -k 'orders or replay_cut' -n auto -rP
 
-bench: ## what protection costs at a boot, beside Debian's initramfs-tools
+bench: ## what protection costs at a boot, in instructions, beside the floor, the limit and its peers
 	scripts/benchmark
 
 N ?= 1000
