@@ -10,7 +10,7 @@ import statistics
 NUMBERS = ("whole", "inside", "of_programs", "system_calls", "disk_reads", "disk_kib", "memory_kib")
 
 TITLE = "From `Run /init` to the system's first program, millions of instructions"
-PAGE = pathlib.Path(__file__).with_suffix(".md")
+PAGE = pathlib.Path(__file__).with_suffix(".template")
 
 
 def middle(row: dict, name: str) -> float:
