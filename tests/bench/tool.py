@@ -97,7 +97,7 @@ def disks(folder: pathlib.Path) -> list[pathlib.Path]:
             for file in range(FILES):
                 (directory / f"{file:03}").write_bytes(bytes(100))
 
-    root = uml.disk(folder / "many", change=change, size=640, options=("-b", "1024", "-N", "160000"))
+    root = uml.disk(folder / "changed", change=change, size=640, options=("-b", "1024", "-N", "160000"))
     other = folder / "other"
     with other.open("wb") as file:
         file.truncate(64 << 20)
