@@ -37,7 +37,8 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 
 EXPORT int qemu_plugin_version = PLUGIN_VERSION;
 
-enum { MAX_ADDRESSES = 16, SVC = 0xd4000001, SVC_MASK = 0xffe0001f };
+#define MAX_ADDRESSES 16
+enum { SVC = 0xd4000001, SVC_MASK = 0xffe0001f };
 
 struct address {
     char name[32];
