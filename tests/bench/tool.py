@@ -75,6 +75,10 @@ STEPS = (
 )
 
 
+# Of mke2fs; see `contestants.Disks`.
+OPTIONS = ("-b", "1024", "-N", "160000", "-O", "^orphan_file")
+
+
 def disks(folder: pathlib.Path) -> list[pathlib.Path]:
     """The root with a hundred thousand files, and another one, empty."""
     made = {name: rig.guest_program(name, folder) for name in ("mark", "touch")}
@@ -97,7 +101,7 @@ def disks(folder: pathlib.Path) -> list[pathlib.Path]:
             for file in range(FILES):
                 (directory / f"{file:03}").write_bytes(bytes(100))
 
-    root = uml.disk(folder / "changed", change=change, size=640, options=("-b", "1024", "-N", "160000"))
+    root = uml.disk(folder / "changed", change=change, size=640, options=OPTIONS)
     other = folder / "other"
     with other.open("wb") as file:
         file.truncate(64 << 20)
