@@ -133,8 +133,8 @@ def raid_member(fake: Fake) -> None:
     superblock[0:4] = (0xA92B4EFC).to_bytes(4, "little")
     superblock[4:8] = (1).to_bytes(4, "little")
     superblock[144:152] = at.to_bytes(8, "little")
-    # Newer versions of blkid look at the checksum: the sum of the words of the first 256 bytes, the carry added
-    # (`calc_sb_1_csum()` in the kernel's drivers/md/md.c).
+    # Newer versions of blkid look at the checksum: the sum of the words of the first 256 bytes, the carry
+    # added (`calc_sb_1_csum()` in the kernel's drivers/md/md.c).
     total = sum(int.from_bytes(superblock[n : n + 4], "little") for n in range(0, 256, 4))
     superblock[216:220] = ((total & 0xFFFFFFFF) + (total >> 32)).to_bytes(4, "little")
     with image.open("r+b") as file:
