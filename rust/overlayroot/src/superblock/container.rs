@@ -18,11 +18,13 @@ const RAID: &str = "a Linux RAID array";
 
 /// What is looked for: distance from the end of the device in bytes, contents, name. Places are those of mdadm
 /// (super-intel.c, super-ddf.c), of drbd (drbd_int.h), and of NVIDIA's firmware as libblkid knows it.
-static KNOWN: [(u64, &[u8], &str); 4] = [
+static KNOWN: [(u64, &[u8], &str); 6] = [
     (1024, b"Intel Raid ISM Cfg Sig. ", "an Intel RAID array"),
     (512, b"\xde\x11\xde\x11", "a DDF RAID array"),
     (1024, b"NVIDIA  ", "an NVIDIA RAID array"),
-    (4096 - 60, b"\x83\x74\x02", "a DRBD device"), // and the version
+    (4096 - 60, b"\x83\x74\x02\x6b", "a DRBD device"),
+    (4096 - 60, b"\x83\x74\x02\x6c", "a DRBD device"),
+    (4096 - 60, b"\x83\x74\x02\x6d", "a DRBD device"),
 ];
 
 /// What a device of `sectors` units of 512 bytes is a member of. Two reads.
@@ -90,6 +92,8 @@ mod tests {
             assert_eq!(found(end - back, magic), Some(name));
             assert_eq!(found(end - back - 512, magic), None);
         }
+        // A version of DRBD that there is not.
+        assert_eq!(found(end - (4096 - 60), b"\x83\x74\x02\x6a"), None);
         assert_eq!(found(0, &[]), None);
         assert_eq!(container(&mut &[0u8; 512][..], 1), None);
     }
