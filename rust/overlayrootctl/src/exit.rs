@@ -11,13 +11,13 @@ pub const FAILED: u8 = 1;
 pub const REFUSED: u8 = 3;
 /// Done or not, but the real root could not be made read-only again.
 pub const STILL_WRITABLE: u8 = 4;
+/// The command line is wrong (`EX_USAGE` of `sysexits.h`; 2 means "critical" to monitoring).
+pub const USAGE: u8 = 64;
+
 /// Interrupted, as shells have it: 128 and the number of the signal.
 pub fn of_signal(signal: Signal) -> u8 {
     128 + signal as u8
 }
-
-/// The command line is wrong (`EX_USAGE` of `sysexits.h`; 2 means "critical" to monitoring).
-pub const USAGE: u8 = 64;
 
 /// Exit codes of the tool itself in `edit`, which passes on that of its command: those of env(1) and
 /// nohup(1), which few programs have.

@@ -103,8 +103,11 @@ fn state() -> MutexGuard<'static, Option<State>> {
 fn update(change: impl FnOnce(&mut State)) {
     if let Some(state) = state().as_mut() {
         change(state);
+        let Some(next) = state.next else {
+            return;
+        };
         let now = Instant::now();
-        if state.next.is_some_and(|next| next <= now) {
+        if next <= now {
             state.next = Some(now + PAUSE);
             state.show();
         }

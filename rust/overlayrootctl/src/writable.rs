@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::devicelock;
 use crate::error::{Error, Result};
+use crate::exit;
 use crate::guardian::Guardian;
 use crate::holders;
 use crate::layers::dir::Dir;
@@ -418,7 +419,7 @@ fn wait(child: Pid, signals: Signals) -> Result<u8> {
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)).map_err(what())? {
             WaitStatus::Exited(_, code) => return Ok(code as u8),
-            WaitStatus::Signaled(_, signal, _) => return Ok(128 + signal as u8),
+            WaitStatus::Signaled(_, signal, _) => return Ok(exit::of_signal(signal)),
             _ => {}
         }
         pass_on(handled().wait().map_err(what())?, child, signals);

@@ -170,8 +170,8 @@ fn is_whole(stat: &Stat) -> bool {
 
 /// Copies the data of a file, as long as [`Stat`] says, into an empty one. Returns what was copied.
 ///
-/// An error (`EINTR`) when this program is asked to end. Data passes through this program, as its digest is needed; between two file systems the kernel has no
-/// shorter way either.
+/// An error (`EINTR`) when this program is asked to end. Data passes through this program, as its digest is needed;
+/// between two file systems the kernel has no shorter way either.
 pub fn copy(from: &File, stat: &Stat, to: &File) -> io::Result<Digest> {
     let (mut digest, mut end) = (Digest::default(), 0);
     pieces(from, stat.size, is_whole(stat), &mut |offset, piece| {

@@ -20,14 +20,15 @@ use super::area::Area;
 use super::folders::Folders;
 use super::planning::Action;
 use super::record::{self, Attributes, Header, Record};
+use super::staging;
 use crate::error::{Error, Result};
 use crate::layers::changes::LeftOut;
 use crate::layers::compare::{At, What};
 use crate::layers::copy::{self, Copied};
 use crate::layers::dir::{Dir, Kind, Stat, Xattrs};
 use crate::layers::view::View;
+use crate::progress;
 use crate::quoting::Quote;
-use crate::{progress, signals};
 
 /// One thing to do, made ready.
 #[derive(Debug)]
@@ -221,7 +222,7 @@ fn sync(lower: &Dir) -> Result<()> {
 impl<'a> Synced<'a> {
     fn publish(self) -> Result<Published<'a>> {
         // Until here nothing has changed; from here on it goes on to its end.
-        signals::give_up(|| "nothing was changed".to_owned(), "")?;
+        staging::give_up()?;
         let Synced(mut staged) = self;
         staged
             .work

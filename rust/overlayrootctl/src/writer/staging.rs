@@ -102,7 +102,7 @@ fn write_with(
 }
 
 /// Nothing has changed yet: the work can be given up.
-fn give_up() -> Result<()> {
+pub(super) fn give_up() -> Result<()> {
     signals::give_up(|| "nothing was changed".to_owned(), "")
 }
 
