@@ -99,13 +99,9 @@ pub fn note_filled(level: Level, template: &str, values: &[&str]) {
 /// Logs a line, made as by `text!`.
 #[macro_export]
 macro_rules! say {
-    ($level:expr, $template:literal $(, $value:expr)* $(,)?) => {{
-        const _: () = assert!(
-            overlayroot::text::places($template) == <[&str]>::len(&[$(stringify!($value)),*]),
-            "as many values as the template has places"
-        );
-        $crate::kmsg::note_filled($level, $template, &[$(&$value),*])
-    }};
+    ($level:expr, $template:literal $($values:tt)*) => {
+        $crate::kmsg::note_filled($level, $template, overlayroot::values!($template $($values)*))
+    };
 }
 
 #[cfg(test)]

@@ -129,17 +129,25 @@ pub const fn places(template: &str) -> usize {
     count
 }
 
-/// A template, filled in: `text!("cannot open {}: {}", path, error.text())`. Values are texts. What `format!` can do beside
-/// that, the init has no room for.
+/// Values of a template, which has to have as many places.
 #[macro_export]
-macro_rules! text {
+macro_rules! values {
     ($template:literal $(, $value:expr)* $(,)?) => {{
         const _: () = assert!(
             $crate::text::places($template) == <[&str]>::len(&[$(stringify!($value)),*]),
             "as many values as the template has places"
         );
-        $crate::text::fill($template, &[$(&$value),*])
+        &[$(&$value),*]
     }};
+}
+
+/// A template, filled in: `text!("cannot open {}: {}", path, error.text())`. Values are texts. What `format!` can do beside
+/// that, the init has no room for.
+#[macro_export]
+macro_rules! text {
+    ($template:literal $($values:tt)*) => {
+        $crate::text::fill($template, $crate::values!($template $($values)*))
+    };
 }
 
 /// A list of texts, such as warnings.
@@ -158,15 +166,9 @@ impl Texts for Vec<String> {
 /// Adds a text to a list, made as by [`text!`].
 #[macro_export]
 macro_rules! push_text {
-    ($list:expr, $template:literal $(, $value:expr)* $(,)?) => {{
-        const _: () = assert!(
-            $crate::text::places($template) == <[&str]>::len(&[$(stringify!($value)),*]),
-            "as many values as the template has places"
-        );
-        {
-            use $crate::text::Texts as _;
-            $list.push_filled($template, &[$(&$value),*])
-        }
+    ($list:expr, $template:literal $($values:tt)*) => {{
+        use $crate::text::Texts as _;
+        $list.push_filled($template, $crate::values!($template $($values)*))
     }};
 }
 
