@@ -96,11 +96,13 @@ def main() -> int:
         try:
             machine = rig.benchmark(folder)
             disks = contestants.Disks(folder)
-            made = os.environ.get("OVERLAYROOT_PEERS")
             rows = contestants.ours(folder, disks)
-            rows += contestants.peers(folder, pathlib.Path(made) if made else None)
+            rows += contestants.peers(folder, uml.setting("OVERLAYROOT_PEERS"))
             if options.others:
                 rows += contestants.others(options.others)
+            if not any(options.only in row.name for row in rows):
+                names = "".join(f"\n  {row.name}" for row in rows)
+                raise uml.UmlError(f"no row is named {options.only!r}; there are:{names}")
             chosen = [row for row in rows if options.only in row.name or row is rows[0]]
             tool_rows = [] if options.only else tool.measure(machine, folder)
             results = [measure(machine, one, disks.path(one.disk), options.runs) for one in chosen]

@@ -104,7 +104,7 @@ def ours(folder: pathlib.Path, disks: Disks) -> list[Contestant]:
             root="ext4",
             less="protection, but for the read-only mount",
         ),
-        Contestant("limit: a C program without libc", limit, "", less="all but the mounts"),
+        Contestant("limit: a C program without libc", limit, "", less="everything but the mounts"),
         Contestant(f"{project}, by path", init, "ofs-root=/dev/vda"),
         Contestant(f"{project}, PARTUUID, MBR", init, f"ofs-root={Disks.MBR_ROOT}", "mbr"),
         Contestant(f"{project}, PARTUUID, GPT", init, f"ofs-root={Disks.GPT_ROOT}", "gpt"),
@@ -119,30 +119,26 @@ def ours(folder: pathlib.Path, disks: Disks) -> list[Contestant]:
     ]
 
 
-def peers(folder: pathlib.Path, made: pathlib.Path | None) -> list[Contestant]:
-    """A busybox script, and what `made` holds (scripts/benchmark makes it): Debian's own."""
+def peers(folder: pathlib.Path, made: pathlib.Path) -> list[Contestant]:
+    """A busybox script, and what scripts/bench-peers has made: Debian's own."""
     busybox = uml.setting("OVERLAYROOT_BUSYBOX")
     script = archive(
         folder, "busybox", [(uml.TOP / "tests/bench/busybox-init", "init"), (busybox, "bin/busybox")]
     )
-    found = [
+    return [
         Contestant(
             "busybox script, by path",
             script,
             "root=/dev/vda overlayfs=yes",
             less="looking at the superblock, the ladder, the report",
-        )
+        ),
+        Contestant(
+            "initramfs-tools with overlayroot",
+            made / "initramfs-tools",
+            "root=/dev/vda overlayroot=tmpfs:recurse=0",
+            less="looking at the superblock before the mount, the ladder, the report",
+        ),
     ]
-    if made:
-        found.append(
-            Contestant(
-                "initramfs-tools with overlayroot",
-                made / "initramfs-tools",
-                "root=/dev/vda overlayroot=tmpfs:recurse=0",
-                less="looking at the superblock before the mount, the ladder, the report",
-            )
-        )
-    return [one for one in found if one.initramfs and one.initramfs.exists()]
 
 
 def others(folder: pathlib.Path) -> list[Contestant]:
@@ -151,5 +147,5 @@ def others(folder: pathlib.Path) -> list[Contestant]:
     for initramfs in sorted(folder.glob("*.initramfs")):
         line = initramfs.with_suffix(".line")
         words = line.read_text().strip() if line.exists() else "root=/dev/vda"
-        found.append(Contestant(initramfs.stem, initramfs, words, less="see its own documents"))
+        found.append(Contestant(initramfs.stem, initramfs, words))
     return found

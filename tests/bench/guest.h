@@ -9,9 +9,8 @@
 typedef unsigned long word;
 
 enum {
-    SYS_mknodat = 33, SYS_mkdirat = 34, SYS_umount2 = 39, SYS_mount = 40, SYS_chdir = 49, SYS_chroot = 51,
-    SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_dup3 = 24, SYS_reboot = 142,
-    SYS_execve = 221, SYS_unlinkat = 35, SYS_exit = 93
+    SYS_mkdirat = 34, SYS_unlinkat = 35, SYS_mount = 40, SYS_chdir = 49, SYS_chroot = 51, SYS_openat = 56,
+    SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_exit = 93, SYS_reboot = 142, SYS_execve = 221
 };
 
 enum { CURRENT_FOLDER = -100 };

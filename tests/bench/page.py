@@ -59,7 +59,7 @@ def tool_table(rows: list[dict]) -> str:
 def page(record: dict) -> str:
     """docs/benchmarks.md."""
     contestants = [
-        f"* **{row['name']}**: `{row['command_line']}`; "
+        f"* **{row['name']}**: {row['command_line'] and '`{}`; '.format(row['command_line'])}"
         + (f"without {row['leaves_out']}." if row["leaves_out"] else "nothing is left out.")
         for row in record["rows"]
     ]

@@ -8,7 +8,6 @@ what else the host does: one instruction is one nanosecond.
 
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -96,7 +95,7 @@ class Rig:
         disks: Sequence[pathlib.Path],
         memory: int = 512,
         timeout: int = 900,
-    ) -> "Ended":
+    ) -> Ended:
         """Boots once, until the machine is switched off. The disks are not changed; `memory` in MiB."""
         marks = self.folder / "marks"
         qemu = uml.setting("OVERLAYROOT_QEMU")
@@ -153,7 +152,7 @@ class Rig:
 
 def kernel() -> pathlib.Path:
     """Where scripts/benchmark has put the kernel in which everything is built in."""
-    return pathlib.Path(os.environ["OVERLAYROOT_BENCH_KERNEL"])
+    return uml.setting("OVERLAYROOT_BENCH_KERNEL")
 
 
 def benchmark(folder: pathlib.Path) -> Rig:
