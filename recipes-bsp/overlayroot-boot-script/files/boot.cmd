@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-# U-Boot script: boots with a protected root. For Boundary's and mainline's U-Boot on i.MX6.
+# U-Boot script: boots with a protected root. For Boundary's and mainline's U-Boot, 32-bit and 64-bit ARM.
 #
 # Files on the boot partition (the partition that this script is on):
-#   zImage, *.dtb         kernel and device trees
+#   zImage, *.dtb         kernel and device trees; overlayroot.env may name another kernel: Image, Image.gz, uImage
 #   overlayroot.uInitrd   initramfs: a cpio archive behind U-Boot's header, which has its size and its checksum
 #   overlayroot.env       written with the image: ofs_root, ofs_default_overlayfs, ofs_default_size,
 #                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say; ofs_verity;
-#                         ofs_bootargs: more words for the command line
+#                         ofs_kernel: the kernel's file; ofs_fdt=given: the device tree is the one at fdt_addr, from
+#                         the board's firmware; ofs_bootargs: more words for the command line
 #   uEnv.txt              optional, the owner's: any variable
 # Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, ofs-verity, ofs-verity-error, also
 #   with _ (ofs_verity in the files only); overlayfs_once
@@ -17,7 +18,7 @@
 # is expanded between quotes: then it arrives as it is.
 
 # What is the script's own comes from here and from the files, never from a saveenv at some prompt.
-for name in args bootargs console default_overlayfs default_size fdt initrd kept mount now ok ram room root soc text verity words; do
+for name in args bootargs console dash dash2 default_overlayfs default_size fdt from initrd kept kernel mount name now ok place ram room root soc start text tree verity words; do
     setenv ofs_${name}
 done
 
@@ -39,12 +40,13 @@ env exists devtype || setenv devtype ${dtype}
 env exists devnum || setenv devnum ${disk}
 env exists distro_bootpart || setenv distro_bootpart 1
 
-# Where RAM begins: 0x10000000 on the first i.MX6, 0x80000000 on later ones and i.MX7; Boundary's U-Boot names its
-# processor, overlayroot.env may know better. U-Boot's own addresses are in RAM in any case.
+# Where RAM begins, for a U-Boot that has no addresses for kernel, device tree and initramfs: 0x10000000 on the first i.MX6,
+# 0x80000000 on later ones and i.MX7. Boundary's U-Boot names its processor, overlayroot.env may know better.
 setenv ofs_ram 0x1
 for name in 6SL 6SLL 6SX 6UL 6ULL 7D; do
     if test "${imx_cpu}" = "${name}"; then setenv ofs_ram 0x8; fi
 done
+# U-Boot's own addresses are in RAM in any case.
 setenv ofs_text ${ofs_ram}8100000
 if env exists loadaddr; then setenv ofs_text ${loadaddr}; fi
 if env exists ramdisk_addr_r; then setenv ofs_text ${ramdisk_addr_r}; fi
@@ -52,8 +54,23 @@ if env exists ramdisk_addr_r; then setenv ofs_text ${ramdisk_addr_r}; fi
 if load ${devtype} ${devnum}:${distro_bootpart} ${ofs_text} ${prefix}overlayroot.env; then
     env import -t ${ofs_text} ${filesize}
 fi
-# As the environment is when nothing boots: what follows is for this boot only.
-if env export -t ${ofs_ram}7100000; then setenv ofs_kept ${filesize}; fi
+
+# Memory for the environment as it is now, and for names. U-Boot has 1 MiB for scripts at scriptaddr, and runs a copy of this one.
+setenv ofs_place ${ofs_ram}7100000
+setenv ofs_name ${ofs_ram}7000000
+setenv ofs_dash ${ofs_ram}7000003
+setenv ofs_dash2 ${ofs_ram}700000a
+if env exists scriptaddr && env exists kernel_addr_r && env exists fdt_addr_r && env exists ramdisk_addr_r; then
+    if setexpr ofs_from ${scriptaddr} + 80000; then
+        setenv ofs_place ${ofs_from}
+        setexpr ofs_name ${scriptaddr} + 60000
+        setexpr ofs_dash ${scriptaddr} + 60003
+        setexpr ofs_dash2 ${scriptaddr} + 6000a
+    fi
+fi
+
+# As the environment is when nothing boots: what follows is for this boot only. With a checksum: files are loaded after it.
+if env export -c ${ofs_place}; then setenv ofs_kept ${filesize}; fi
 if load ${devtype} ${devnum}:${distro_bootpart} ${ofs_text} ${prefix}uEnv.txt; then
     env import -t ${ofs_text} ${filesize}
 fi
@@ -64,10 +81,10 @@ env exists ramdisk_addr_r || setenv ramdisk_addr_r ${ofs_ram}8100000
 # ofs-NAME becomes ofs_NAME: written to memory as text, the hyphen replaced, read back.
 for name in size dirty fail lock verity verity-error; do
     if env exists ofs-${name}; then
-        env export -t ${ofs_ram}7000000 ofs-${name}
-        mw.b ${ofs_ram}7000003 0x5f 1
-        if test "${name}" = "verity-error"; then mw.b ${ofs_ram}700000a 0x5f 1; fi
-        env import -t ${ofs_ram}7000000 ${filesize}
+        env export -t ${ofs_name} ofs-${name}
+        mw.b ${ofs_dash} 0x5f 1
+        if test "${name}" = "verity-error"; then mw.b ${ofs_dash2} 0x5f 1; fi
+        env import -t ${ofs_name} ${filesize}
     fi
 done
 
@@ -82,7 +99,29 @@ env exists console || setenv console ${ofs_console}
 env exists console || setenv console ttymxc1
 env exists baudrate || setenv baudrate 115200
 
-# Device tree: fdt_file, or fdtfile of newer U-Boots, or what Boundary's U-Boot knows of its board.
+# The kernel's file says how it is started.
+env exists ofs_kernel || setenv ofs_kernel zImage
+setenv ofs_start bootz
+setenv ofs_from ${kernel_addr_r}
+if test "${ofs_kernel}" = "uImage"; then setenv ofs_start bootm; fi
+if test "${ofs_kernel}" = "Image"; then setenv ofs_start booti; fi
+if test "${ofs_kernel}" = "Image.gz"; then
+    setenv ofs_start booti
+    # Where the initramfs goes later: booti would need an address of its own to unpack.
+    setenv ofs_from ${ramdisk_addr_r}
+fi
+
+# Device tree: fdt_file, or fdtfile of newer U-Boots, or what Boundary's U-Boot knows of its board; or that of the firmware,
+# whose command line comes with it.
+if test "${ofs_fdt}" = "given"; then
+    if env exists fdt_file; then true; else
+        setenv ofs_tree ${fdt_addr}
+        if env exists bootargs; then true; else
+            fdt addr ${fdt_addr}
+            fdt get value bootargs /chosen bootargs
+        fi
+    fi
+fi
 env exists fdt_file || setenv fdt_file ${fdtfile}
 if test "${imx_cpu}" = "6Q" || test "${imx_cpu}" = "6D"; then setenv ofs_soc imx6q; fi
 if test "${imx_cpu}" = "6QP" || test "${imx_cpu}" = "6DP"; then setenv ofs_soc imx6qp; fi
@@ -96,13 +135,24 @@ env exists fdt_file || setenv fdt_file ${ofs_fdt}
 env exists fdt_file || setenv fdt_file imx6q-nitrogen6x.dtb
 
 setenv ofs_ok yes
-if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}zImage; then true; else
-    echo "overlayroot: ERROR: no zImage on ${devtype} ${devnum}:${distro_bootpart}: put the file back"
+if load ${devtype} ${devnum}:${distro_bootpart} ${ofs_from} ${prefix}${ofs_kernel}; then
+    if test "${ofs_kernel}" = "Image.gz"; then
+        # At most 60 MiB: what is damaged may have no end. No checksum is looked at.
+        if unzip ${ofs_from} ${kernel_addr_r} 3c00000; then true; else
+            echo "overlayroot: ERROR: Image.gz on ${devtype} ${devnum}:${distro_bootpart} is damaged: write it anew"
+            setenv ofs_ok no
+        fi
+    fi
+else
+    echo "overlayroot: ERROR: no ${ofs_kernel} on ${devtype} ${devnum}:${distro_bootpart}: put the file back"
     setenv ofs_ok no
 fi
-if load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${fdt_file}; then true; else
-    echo "overlayroot: ERROR: no ${fdt_file} on ${devtype} ${devnum}:${distro_bootpart} - set fdt_file to a file that is there"
-    setenv ofs_ok no
+if env exists ofs_tree; then true; else
+    setenv ofs_tree ${fdt_addr_r}
+    if load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${fdt_file}; then true; else
+        echo "overlayroot: ERROR: no ${fdt_file} on ${devtype} ${devnum}:${distro_bootpart} - set fdt_file to a file that is there"
+        setenv ofs_ok no
+    fi
 fi
 
 # The root goes to the init alone: a kernel that cannot unpack the initramfs must not mount it by itself. An address
@@ -151,7 +201,7 @@ if test "${ofs_ok}" = "yes"; then
     for name in board custom hdmi lcd lcd2 lvds lvds2 mipi; do
         if env exists cmd_${name}; then
             if env exists ofs_room; then true; else
-                fdt addr ${fdt_addr_r}
+                fdt addr ${ofs_tree}
                 fdt resize 2000
                 setenv ofs_room yes
             fi
@@ -159,13 +209,13 @@ if test "${ofs_ok}" = "yes"; then
         fi
     done
     echo "overlayroot: overlayfs=${ofs_now} ofs-size=${ofs_size}"
-    bootz ${kernel_addr_r} ${ofs_initrd} ${fdt_addr_r}
-    echo "overlayroot: ERROR: U-Boot cannot start zImage: write the files of the boot partition anew"
+    ${ofs_start} ${kernel_addr_r} ${ofs_initrd} ${ofs_tree}
+    echo "overlayroot: ERROR: U-Boot cannot start ${ofs_kernel}: write the files of the boot partition anew"
 fi
 
 # The environment is as it was, whatever is typed now. A board that nobody watches tries again.
-if env exists ofs_kept; then env import -d -t ${ofs_ram}7100000 ${ofs_kept}; fi
-for name in args bootargs console default_overlayfs default_size fdt initrd kept mount now ok ram room root soc text verity words; do
+if env exists ofs_kept; then env import -d -c ${ofs_place} ${ofs_kept}; fi
+for name in args bootargs console dash dash2 default_overlayfs default_size fdt from initrd kept kernel mount name now ok place ram room root soc start text tree verity words; do
     setenv ofs_${name}
 done
 echo "overlayroot: nothing boots: restart in 10 s. Ctrl-C stops that"
