@@ -32,11 +32,14 @@ WIC_CREATE_EXTRA_ARGS:append = " --no-fstab-update"
 
 OVERLAYROOT_WKS_ROOT = "${@overlayroot.layout.root_partition(d)}"
 OVERLAYROOT_WKS_ROOT[doc] = "Source and options of the root partition in our layouts; derived."
+OVERLAYROOT_ROOT_UUID = "${@overlayroot.layout.root_uuid(d)}"
+OVERLAYROOT_ROOT_UUID[doc] = "Identity of the root partition in our layout with a GPT; derived."
+OVERLAYROOT_WKS_EFI = "${@overlayroot.route_efi.source_parameters(d)}"
+OVERLAYROOT_WKS_EFI[doc] = "Parameters of wic's plugin bootimg-efi in our layout; derived."
 OVERLAYROOT_WKS_DATA = "${@overlayroot.layout.data_partition(d)}"
 OVERLAYROOT_WKS_DATA[doc] = "Line of the data partition in our layouts; derived."
 # BitBake looks into functions of Python modules, but not at what else is in a module.
 do_write_wks_template[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/layout.py:True"
-do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/layout.py:True"
 do_image_ext4[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/layout.py:True"
 
 # --- A root that is verified: the image type ofsverity is another one with its hash tree behind it.
@@ -63,41 +66,54 @@ do_image_ext4[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity
 do_image_squashfs[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
 do_image_erofs[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/verity.py:True"
 python overlayroot_verity_env() {
-    overlayroot.layout.write_verified_environment(d)
+    overlayroot.routes.write_texts(d, d.getVar("OVERLAYROOT_VERITY_DIR"), overlayroot.layout.root_hash(d))
 }
 do_image_wic[prefuncs] += "${@'overlayroot_verity_env' if overlayroot.layout.is_verified(d) else ''}"
 
-# --- The boot partition.
-OVERLAYROOT_ENV_FILE = "${IMAGE_BASENAME}-${MACHINE}.overlayroot.env"
-OVERLAYROOT_ENV_FILE[doc] = "Name of this image's overlayroot.env in the deploy folder; derived."
-OVERLAYROOT_BOOT_FILES = "${@overlayroot.layout.boot_files(d)}"
+# --- The boot partition: what the way to boot (OVERLAYROOT_BOOT, lib/overlayroot/routes.py) has there.
+OVERLAYROOT_MACHINE_BOOT_FILES := "${@d.getVar('IMAGE_BOOT_FILES') or ''}"
+OVERLAYROOT_MACHINE_BOOT_FILES[doc] = "The boot files of the machine's own configuration, which tell how it boots; internal."
+OVERLAYROOT_BOOT_FILES = "${@overlayroot.routes.boot_files(d, 'IMAGE_BOOT_FILES')}"
 OVERLAYROOT_BOOT_FILES[doc] = "What the class adds to IMAGE_BOOT_FILES; derived."
+# BitBake looks into functions of Python modules, but not from one module into another: the values count.
+OVERLAYROOT_BOOT_FILES[vardepvalue] = "${OVERLAYROOT_BOOT_FILES}"
+OVERLAYROOT_REPLACED_FILES = "${@overlayroot.routes.replaced(d)}"
+OVERLAYROOT_REPLACED_FILES[doc] = "What the class takes out of IMAGE_BOOT_FILES, for files of its own; derived."
+OVERLAYROOT_REPLACED_FILES[vardepvalue] = "${OVERLAYROOT_REPLACED_FILES}"
 
-IMAGE_BOOT_FILES:remove = "${@'boot.scr-${MACHINE};boot.scr' if d.getVar('OVERLAYROOT_BOOT') == 'script' else ''}"
+IMAGE_BOOT_FILES:remove = "${OVERLAYROOT_REPLACED_FILES}"
 IMAGE_BOOT_FILES:append = " ${OVERLAYROOT_BOOT_FILES}"
+OVERLAYROOT_EFI_BOOT_FILES = "${@overlayroot.routes.boot_files(d, 'IMAGE_EFI_BOOT_FILES')}"
+OVERLAYROOT_EFI_BOOT_FILES[doc] = "What the class adds to IMAGE_EFI_BOOT_FILES, of wic's plugin bootimg-efi; derived."
+OVERLAYROOT_EFI_BOOT_FILES[vardepvalue] = "${OVERLAYROOT_EFI_BOOT_FILES}"
+# nooelint: oelint.vars.mispell: of wic
+IMAGE_EFI_BOOT_FILES:append = " ${OVERLAYROOT_EFI_BOOT_FILES}"
+# The command line is a part of a unified kernel image.
+UKI_CMDLINE = "${@overlayroot.route_efi.uki_line(d)}"
 # Nor is the recipe of that script needed, which fetches all of U-Boot.
 WKS_FILE_DEPENDS:remove = "${@'u-boot-script-boundary' if d.getVar('OVERLAYROOT_BOOT') == 'script' else ''}"
 
-OVERLAYROOT_WIC_DEPENDS = "${@overlayroot.layout.wic_depends(d)}"
-OVERLAYROOT_WIC_DEPENDS[doc] = "Tasks that have to be done before wic; derived."
-do_image_wic[depends] += "${OVERLAYROOT_WIC_DEPENDS}"
 # Where wic makes no card, who makes one finds all in the deploy folder.
-OVERLAYROOT_BOOT_DEPENDS = "${@overlayroot.layout.boot_depends(d)}"
+OVERLAYROOT_BOOT_DEPENDS = "${@overlayroot.routes.depends(d)}"
 OVERLAYROOT_BOOT_DEPENDS[doc] = "Tasks that have to be done before the image is complete; derived."
 do_image_complete[depends] += "${OVERLAYROOT_BOOT_DEPENDS}"
+OVERLAYROOT_WIC_DEPENDS = "${@overlayroot.layout.wic_depends(d)} ${OVERLAYROOT_BOOT_DEPENDS}"
+OVERLAYROOT_WIC_DEPENDS[doc] = "Tasks that have to be done before wic; derived."
+do_image_wic[depends] += "${OVERLAYROOT_WIC_DEPENDS}"
 
-# overlayroot.env: what the boot script has to know of this image.
+# Files that are written with the image: overlayroot.env for the boot script, and the like.
 python do_overlayroot_env() {
-    import os
-
-    folder = d.getVar("OVERLAYROOT_ENV_DIR")
-    with open(os.path.join(folder, d.getVar("OVERLAYROOT_ENV_FILE")), "w") as file:
-        file.write(overlayroot.layout.environment(d))
+    overlayroot.routes.write_texts(d, d.getVar("OVERLAYROOT_ENV_DIR"))
 }
 OVERLAYROOT_ENV_DIR = "${WORKDIR}/overlayroot-env"
-OVERLAYROOT_ENV_DIR[doc] = "Where overlayroot.env is made; internal."
-do_overlayroot_env[doc] = "Writes overlayroot.env for the boot partition"
+OVERLAYROOT_ENV_DIR[doc] = "Where these files are made; internal."
+do_overlayroot_env[doc] = "Writes overlayroot.env, or what it is called where it is not a boot script that boots, for the boot partition"
 do_overlayroot_env[cleandirs] = "${OVERLAYROOT_ENV_DIR}"
+do_overlayroot_env[depends] += "${@overlayroot.routes.text_depends(d)}"
+do_overlayroot_env[vardeps] += "OVERLAYROOT_TEXTS"
+OVERLAYROOT_TEXTS = "${@overlayroot.routes.hashed_texts(d)}"
+OVERLAYROOT_TEXTS[doc] = "What these files hold, for the hash of the task; derived."
+OVERLAYROOT_TEXTS[vardepvalue] = "${OVERLAYROOT_TEXTS}"
 do_overlayroot_env[sstate-inputdirs] = "${OVERLAYROOT_ENV_DIR}"
 do_overlayroot_env[sstate-outputdirs] = "${DEPLOY_DIR_IMAGE}"
 do_overlayroot_env[stamp-extra-info] = "${MACHINE_ARCH}"
@@ -136,7 +152,7 @@ IMAGE_QA_COMMANDS += "overlayroot_check_rootfs overlayroot_check_kernel"
 python overlayroot_check_rootfs() {
     root = d.getVar("OVERLAYROOT_ROOT")
     messages = overlayroot.checks.rootfs(d.getVar("IMAGE_ROOTFS"), {root, "/dev/root", "LABEL=rootfs"})
-    messages += overlayroot.bundle.in_root(d)
+    messages += overlayroot.routes.in_root(d)
     if messages:
         bb.fatal("\n".join(messages))
     if warning := overlayroot.boards.unproven(d):
@@ -173,23 +189,23 @@ IMAGE_CMD:wic:append() {
 }
 overlayroot_finish_wic() {
     message=$(PYTHONPATH=${OVERLAYROOT_LAYERDIR}/lib python3 -m overlayroot.wic \
-        ${@overlayroot.layout.wic_options(d)} ${@overlayroot.bundle.wic_options(d)} "$1" 2>&1) ||
+        ${OVERLAYROOT_WIC_OPTIONS} "$1" 2>&1) ||
         bbfatal "$message"
 }
-do_image_wic[file-checksums] += "\
-    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/bootpart.py:True \
-    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/content.py:True \
-    ${OVERLAYROOT_LAYERDIR}/lib/overlayroot/wic.py:True \
-"
+OVERLAYROOT_WIC_OPTIONS = "${@overlayroot.routes.wic_options(d)}"
+OVERLAYROOT_WIC_OPTIONS[doc] = "What the finished card is held against; derived."
+OVERLAYROOT_WIC_OPTIONS[vardepvalue] = "${OVERLAYROOT_WIC_OPTIONS}"
+do_image_wic[file-checksums] += "${OVERLAYROOT_LAYERDIR}/lib/overlayroot/*.py:True"
 do_image_wic[prefuncs] += "overlayroot_check_deployed"
 do_image_complete[prefuncs] += "overlayroot_check_deployed"
 python overlayroot_check_deployed() {
     import os
 
-    messages = overlayroot.bundle.not_deployed(d)
-    if d.getVar("OVERLAYROOT_BOOT") == "script":
-        path = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), overlayroot.layout.initramfs_file(d))
-        messages += overlayroot.checks.initramfs(path, d.getVar("INITRAMFS_MAXSIZE") or "")
+    messages = overlayroot.routes.not_deployed(d)
+    for name in overlayroot.routes.of(d).files(d).values():
+        if name.startswith(d.getVar("OVERLAYROOT_INITRAMFS")):
+            path = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), name)
+            messages += overlayroot.checks.initramfs(path, d.getVar("INITRAMFS_MAXSIZE") or "")
     if messages:
         bb.fatal("\n".join(messages))
 }

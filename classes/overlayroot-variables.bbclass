@@ -32,7 +32,7 @@ OVERLAYROOT_ROOTFS ??= "ext4"
 OVERLAYROOT_ROOTFS[doc] = "File system of the root partition: `ext4`, `squashfs` or `erofs`. The last two can never be written, not even with `overlayfs=no`. Set it where the kernel recipe sees it too: not in an image recipe."
 
 OVERLAYROOT_UBOOT ??= "${@overlayroot.layout.uboot_place(d)}"
-OVERLAYROOT_UBOOT[doc] = "Where U-Boot is: `spi-nor` (not on the card), `card` (`UBOOT_BINARY` at 1 KiB) or `card-spl` (`SPL_BINARY` at 1 KiB, U-Boot at 69 KiB). Default: as the name of the machine's own layout says; where that brings a boot loader under another name, you have to say it."
+OVERLAYROOT_UBOOT[doc] = "Where the boot loader is, and so which layout the card has: `machine` (the machine's own layout is kept), or one of ours: `spi-nor` (not on the card), `files` (on the boot partition), `card` (`UBOOT_BINARY` at 1 KiB), `card-spl` (`SPL_BINARY` at 1 KiB, U-Boot at 69 KiB), `efi` (a GPT for EFI). Default: `machine` where that can be; for i.MX 6 and 7 as the name of the machine's layout says. Where a layout that cannot be kept brings a boot loader, you have to say it."
 
 OVERLAYROOT_UBOOT_FILE ??= "${UBOOT_BINARY}"
 OVERLAYROOT_UBOOT_FILE[doc] = "U-Boot's file in the deploy folder, for the layouts that carry it."
@@ -46,7 +46,7 @@ OVERLAYROOT_DATA_SIZE[doc] = "Size of a third partition for what is to be kept, 
 OVERLAYROOT_DATA_MOUNT ??= "/data"
 OVERLAYROOT_DATA_MOUNT[doc] = "Where the data partition is mounted."
 
-OVERLAYROOT_WKS_FILE ??= "overlayroot-${OVERLAYROOT_UBOOT}.wks.in"
+OVERLAYROOT_WKS_FILE ??= "${@overlayroot.layout.wks_file(d)}"
 OVERLAYROOT_WKS_FILE[doc] = "Partition layout for wic. One of your own needs the boot partition first and, unless `OVERLAYROOT_ROOT` says otherwise, the root second."
 
 OVERLAYROOT_IMAGE_FSTYPES ??= "wic.gz wic.bmap"
@@ -55,15 +55,18 @@ OVERLAYROOT_IMAGE_FSTYPES[doc] = "Image types that the class adds to `IMAGE_FSTY
 OVERLAYROOT_DISK_SIGNATURE ??= "${@overlayroot.variables.disk_signature(d)}"
 OVERLAYROOT_DISK_SIGNATURE[doc] = "Signature in the partition table, 8 hexadecimal digits; by default a hash of distribution, machine and image name, so that it is the same in each build."
 
-OVERLAYROOT_ROOT ??= "PARTUUID=${OVERLAYROOT_DISK_SIGNATURE}-02"
-OVERLAYROOT_ROOT[doc] = "What the boot script passes as `ofs-root=`. The number of a card differs between kernels: name a partition by what is on the card. A layout with a GPT needs `PARTLABEL=`, `PARTUUID=` or `LABEL=` here."
+OVERLAYROOT_ROOT ??= "${@overlayroot.layout.root_name(d)}"
+OVERLAYROOT_ROOT[doc] = "What is passed as `ofs-root=`. The number of a card differs between kernels: name a partition by what is on the card. Default: the root of the layout, by the disk's signature or, with a GPT, by `PARTUUID=`, `PARTLABEL=` or `LABEL=`; a layout of your own with a GPT needs one of these here."
 
 # --- Booting.
-OVERLAYROOT_BOOT ??= "${@'bundle' if d.getVar('INITRAMFS_IMAGE_BUNDLE') == '1' else 'script'}"
-OVERLAYROOT_BOOT[doc] = "`script`: our boot script and a separate initramfs on the boot partition. `bundle`: the kernel carries the initramfs (`INITRAMFS_IMAGE_BUNDLE`), for boards whose boot script must stay."
+OVERLAYROOT_BOOT ??= "${@overlayroot.routes.default(d)}"
+OVERLAYROOT_BOOT[doc] = "The way to boot ([boards.md](boards.md)): `script` (our boot script in U-Boot), `extlinux` (extlinux.conf in U-Boot), `efi` (systemd-boot, GRUB or a UKI), `rpi` (the firmware of a Raspberry Pi), or `bundle` (a kernel that carries the initramfs, whoever starts it: `INITRAMFS_IMAGE_BUNDLE`). Default: what the machine's configuration says."
 
 OVERLAYROOT_BOARDS ??= "${@' '.join(overlayroot.boards.KNOWN)}"
 OVERLAYROOT_BOARDS[doc] = "Machines (or names of `MACHINEOVERRIDES`) whose boot loader is known to start what is on the boot partition before anything else: default `imx6qdlsabresd nitrogen6sx nitrogen6x nitrogen6x-lite nitrogen7 wandboard`. Append a machine that you have seen do so; its builds warn. Others are refused."
+
+OVERLAYROOT_BOOTARGS ??= ""
+OVERLAYROOT_BOOTARGS[doc] = "More words for the kernel's command line; of a word that is there twice the last one counts. None of `root=`, `rootwait`."
 
 OVERLAYROOT_BOOT_SCRIPTS ??= "boot.scr"
 OVERLAYROOT_BOOT_SCRIPTS[doc] = "Names under which the boot script is put on the boot partition. Older U-Boots of Boundary look for `6x_bootscript`."

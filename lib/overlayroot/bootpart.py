@@ -11,11 +11,13 @@ import re
 
 from . import content
 
+RPI = "the firmware of a Raspberry Pi reads it"
 # Ways to boot that are taken by themselves: names as in a pattern, without upper case, and who takes them.
 OTHER_PATHS = (
     (r"(.*/)?(ext|sys|iso)linux(/.*|\.conf)", "U-Boot reads it before boot.scr"),
     (r"(.*/)?boot\.scr.*|(.*/)?(6x_|6q_|7x_)?bootscript|(.*/)?boot\.(cmd|ini)", "U-Boot may run it"),
-    (r"(config|cmdline)\.txt|bootcode\.bin|start[0-9a-z]*\.elf", "the firmware of a Raspberry Pi reads it"),
+    (r"(config|cmdline|autoboot|tryboot)\.txt", RPI),
+    (r"bootcode\.bin|start[0-9a-z_]*\.elf", RPI),
     (r"efi/.*|loader/.*|(.*/)?[^/]*\.efi|(.*/)?grub.*", "EFI starts it"),
 )
 # U-Boot runs these by hand only (Boundary: run upgradeu).
@@ -30,6 +32,11 @@ def other_path(name: str) -> str:
     return next((who for pattern, who in OTHER_PATHS if re.fullmatch(pattern, name)), "")
 
 
+def is_rpi(name: str) -> bool:
+    """Whether it is the firmware of a Raspberry Pi that takes a file of this name."""
+    return other_path(name) == RPI
+
+
 def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
@@ -40,12 +47,18 @@ def files(folder: pathlib.Path) -> dict:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def other_paths(found: dict, ours) -> list:
-    """Messages for ways to boot beside our boot script; `ours` are the names of the files that we bring."""
+def other_paths(found: dict, ours, firmware: str = "") -> list:
+    """Messages for ways to boot beside the image's own.
+
+    Args:
+        found: contents by name.
+        ours: names of the files that we bring.
+        firmware: a pattern of names that belong to this way, without upper case.
+    """
     known = {name.lower() for name in ours} | BY_HAND
     messages = []
     for name, data in found.items():
-        if name.lower() in known:
+        if name.lower() in known or re.fullmatch(firmware, name.lower()):
             continue
         who = other_path(name)
         if not who and "env" in name.lower() and COMMANDS.search(data):
@@ -54,7 +67,7 @@ def other_paths(found: dict, ours) -> list:
             who = "it is a script of U-Boot's"
         if who:
             messages.append(
-                f"{name} is on the boot partition, another way to boot than our script ({who}): "
+                f"{name} is on the boot partition, another way to boot than the image's own ({who}): "
                 "neither IMAGE_BOOT_FILES nor the partition layout may bring it"
             )
     return messages

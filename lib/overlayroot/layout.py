@@ -1,28 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""What goes where on the card: boot files, layouts, what the boot script is told.
+"""What goes where on the card: layouts, partitions and their names.
 
 `d` is BitBake's datastore everywhere.
 """
 
 import pathlib
-import re
 
-INITRAMFS = "overlayroot.uInitrd"
-ENVIRONMENT = "overlayroot.env"
-SCRIPT = "boot.scr-overlayroot"
+from . import wks
 
-
-def by_script(d) -> bool:
-    """Whether our boot script loads a separate initramfs (OVERLAYROOT_BOOT)."""
-    return d.getVar("OVERLAYROOT_BOOT") == "script"
-
-
-def uboot_place(d) -> str:
-    """Default of OVERLAYROOT_UBOOT: what meta-freescale's layouts, by their names, put on the card."""
-    layout = d.getVar("OVERLAYROOT_MACHINE_WKS") or ""
-    if "uboot" not in layout:
-        return "spi-nor"
-    return "card-spl" if "spl" in layout else "card"
+# oe-core's, which any machine may name: FAT at 4 KiB, where some boards have U-Boot's environment.
+PLAIN = ("sdimage-bootpart.wks",)
 
 
 def machine_layout(d) -> pathlib.Path | None:
@@ -35,10 +22,78 @@ def machine_layout(d) -> pathlib.Path | None:
     return None
 
 
-def raw_copies(text: str) -> list:
-    """Files that a layout copies to the card as they are, as boot loaders are."""
-    lines = [line for line in text.splitlines() if re.match(r"\s*part\b.*--source[ =]rawcopy\b", line)]
-    return [match[1] for line in lines if (match := re.search(r"\bfile=([^\s\",]+)", line))]
+def _kept(d) -> wks.Layout | None:
+    """The machine's own layout where it can stay: a boot partition of boot files, and a root as ours is."""
+    path = machine_layout(d)
+    if path is None or is_verified(d) or d.getVar("OVERLAYROOT_DATA_SIZE"):
+        return None
+    found = wks.read(path)
+    boot, root = found.only(boot=True), found.only(boot=False)
+    if not boot or not root or root.source != "rootfs" or boot.fstype not in ("", "vfat", "msdos"):
+        return None
+    efi = boot.source.endswith("efi")
+    if efi != (d.getVar("OVERLAYROOT_BOOT") == "efi"):
+        return None
+    if (root.fstype or "ext4") != d.getVar("OVERLAYROOT_ROOTFS"):
+        return None
+    return found if wks.root_name(found, "0") else None
+
+
+def uboot_place(d) -> str:
+    """Default of OVERLAYROOT_UBOOT.
+
+    The machine's own layout stays where it can. Those of meta-freescale for i.MX 6 and 7 are replaced, as
+    U-Boot's environment may be where their boot partition is; their names tell where U-Boot is.
+    """
+    layout = d.getVar("OVERLAYROOT_MACHINE_WKS") or ""
+    if "uboot" in layout and d.getVar("TARGET_ARCH") == "arm":
+        return "card-spl" if "spl" in layout else "card"
+    if not set(layout.split()).intersection(PLAIN) and _kept(d):
+        return "machine"
+    return "efi" if d.getVar("OVERLAYROOT_BOOT") == "efi" else "spi-nor"
+
+
+def wks_file(d) -> str:
+    """Default of OVERLAYROOT_WKS_FILE."""
+    place = d.getVar("OVERLAYROOT_UBOOT")
+    if place == "machine":
+        return d.getVar("OVERLAYROOT_MACHINE_WKS") or ""
+    return f"overlayroot-{'spi-nor' if place == 'files' else place}.wks.in"
+
+
+def root_uuid(d) -> str:
+    """Identity of the root partition on a disk with a GPT, of our layout."""
+    return f"{d.getVar('OVERLAYROOT_DISK_SIGNATURE')}-6f76-4c6f-8b5a-726f6f740002"
+
+
+def root_name(d) -> str:
+    """Default of OVERLAYROOT_ROOT."""
+    signature, place = d.getVar("OVERLAYROOT_DISK_SIGNATURE"), d.getVar("OVERLAYROOT_UBOOT")
+    path = machine_layout(d) if place == "machine" else None
+    if path and (found := wks.root_name(wks.read(path), signature)):
+        return found
+    return f"PARTUUID={root_uuid(d)}" if place == "efi" else f"PARTUUID={signature}-02"
+
+
+def boot_number(d) -> int:
+    """Number of the boot partition in the partition table."""
+    path = machine_layout(d) if d.getVar("OVERLAYROOT_UBOOT") == "machine" else None
+    boot = wks.read(path).only(boot=True) if path else None
+    return boot.number if boot else 1
+
+
+def not_kept(d) -> list:
+    """Messages when the machine's own layout is to be kept, and cannot be."""
+    if d.getVar("OVERLAYROOT_UBOOT") != "machine" or _kept(d):
+        return []
+    name = d.getVar("OVERLAYROOT_MACHINE_WKS") or "none"
+    return [
+        f'OVERLAYROOT_UBOOT = "machine", and the layout of {d.getVar("MACHINE")} ({name}) cannot be kept: it '
+        "has to have one boot partition of bootimg-partition (with efi: bootimg-efi) with vfat, and one root "
+        "of --source rootfs with the file system of OVERLAYROOT_ROOTFS and, with a GPT, --uuid, --part-name "
+        "or a label; OVERLAYROOT_VERITY and OVERLAYROOT_DATA_SIZE need a layout of ours, or "
+        "OVERLAYROOT_WKS_FILE one of your own"
+    ]
 
 
 def is_verified(d) -> bool:
@@ -47,47 +102,20 @@ def is_verified(d) -> bool:
 
 
 def initramfs_file(d) -> str:
-    """The initramfs in the deploy folder, behind U-Boot's header (image_types.bbclass of oe-core)."""
-    return f"{d.getVar('OVERLAYROOT_INITRAMFS')}{d.getVar('IMAGE_MACHINE_SUFFIX') or ''}.cpio.gz.u-boot"
+    """The initramfs in the deploy folder (image_types.bbclass of oe-core)."""
+    return f"{d.getVar('OVERLAYROOT_INITRAMFS')}{d.getVar('IMAGE_MACHINE_SUFFIX') or ''}.cpio.gz"
 
 
-def deployed(d) -> dict:
-    """Files of the boot partition that protection hangs on: name there, name in the deploy folder.
-
-    What holds the root hash is made beside the image that it is of, and never taken from an older build.
-    """
-    if not by_script(d):
-        return {}
-    files = {name: SCRIPT for name in (d.getVar("OVERLAYROOT_BOOT_SCRIPTS") or "").split()}
-    files[INITRAMFS] = initramfs_file(d)
-    files[ENVIRONMENT] = d.getVar("OVERLAYROOT_ENV_FILE")
-    if is_verified(d):
-        files[ENVIRONMENT] = f"{d.getVar('OVERLAYROOT_VERITY_DIR')}/{ENVIRONMENT}"
-    return files
-
-
-def boot_files(d) -> str:
-    """For IMAGE_BOOT_FILES."""
-    return " ".join(f"{source};{name}" for name, source in deployed(d).items())
-
-
-def wic_options(d) -> str:
-    """Options of wic.py for this image."""
+def wic_options(d) -> list:
+    """Options of wic.py that are about the layout."""
     options = []
     if d.getVar("OVERLAYROOT_ROOT").startswith(f"PARTUUID={d.getVar('OVERLAYROOT_DISK_SIGNATURE')}-"):
         options.append(f"--signature {d.getVar('OVERLAYROOT_DISK_SIGNATURE')}")
-    folder = pathlib.Path(d.getVar("DEPLOY_DIR_IMAGE"))
-    options += [f"--boot-file '{name}={folder / source}'" for name, source in deployed(d).items()]
     if is_verified(d):
         options.append(f"--verified '{d.getVar('OVERLAYROOT_VERITY_DIR')}/root.img'")
-    return " ".join(options)
-
-
-def boot_depends(d) -> str:
-    """Tasks that have to be done for the files of the boot partition, whoever puts them there."""
-    if not by_script(d):
-        return ""
-    return f"overlayroot-boot-script:do_deploy {d.getVar('OVERLAYROOT_INITRAMFS')}:do_image_complete"
+    if boot_number(d) != 1:
+        options.append(f"--boot-number {boot_number(d)}")
+    return options
 
 
 def wic_depends(d) -> str:
@@ -100,9 +128,9 @@ def wic_depends(d) -> str:
     tools = {"ext4": "e2fsprogs-native", "squashfs": "squashfs-tools-native", "erofs": "erofs-utils-native"}
     kinds = {d.getVar("OVERLAYROOT_ROOTFS")} | ({"ext4"} if d.getVar("OVERLAYROOT_DATA_SIZE") else set())
     tasks += [f"{tools[kind]}:do_populate_sysroot" for kind in sorted(kinds) if kind in tools]
-    if d.getVar("OVERLAYROOT_UBOOT") != "spi-nor":
+    if d.getVar("OVERLAYROOT_UBOOT") in ("card", "card-spl"):
         tasks.append("virtual/bootloader:do_deploy")
-    return " ".join([*tasks, boot_depends(d)])
+    return " ".join(tasks)
 
 
 # Newer features that the kernels of vendor BSPs do not know.
@@ -133,10 +161,10 @@ def sealed_type(d) -> str:
     return f" {d.getVar('OVERLAYROOT_ROOTFS')}.ofsverity" if is_verified(d) else ""
 
 
-def write_verified_environment(d) -> None:
-    """Writes overlayroot.env with the root hash of the image that was sealed in this build."""
-    folder = pathlib.Path(d.getVar("OVERLAYROOT_VERITY_DIR"))
-    (folder / ENVIRONMENT).write_text(environment(d) + (folder / "verity.env").read_text())
+def root_hash(d) -> str:
+    """ROOTHASH@OFFSET of the root that was sealed in this build."""
+    text = pathlib.Path(d.getVar("OVERLAYROOT_VERITY_DIR"), "verity.env").read_text()
+    return text.strip().removeprefix("ofs_verity=")
 
 
 def data_partition(d) -> str:
@@ -144,28 +172,6 @@ def data_partition(d) -> str:
     size = d.getVar("OVERLAYROOT_DATA_SIZE")
     if not size:
         return ""
-    options = f"--ondisk mmcblk0 --fstype=ext4 --label ofs-data --align 4096 --fixed-size {size}"
+    disk = "sda" if d.getVar("OVERLAYROOT_UBOOT") == "efi" else "mmcblk0"
+    options = f"--ondisk {disk} --fstype=ext4 --label ofs-data --align 4096 --fixed-size {size}"
     return f"part {d.getVar('OVERLAYROOT_DATA_MOUNT')} {options}"
-
-
-def environment(d) -> str:
-    """Text of overlayroot.env: U-Boot variables, a line each."""
-    lines = [
-        "# Written with the image; changes go to uEnv.txt.",
-        f"ofs_root={d.getVar('OVERLAYROOT_ROOT')}",
-        f"ofs_default_overlayfs={d.getVar('OVERLAYROOT_OVERLAYFS')}",
-        f"ofs_default_size={d.getVar('OVERLAYROOT_SIZE')}",
-    ]
-    # "115200;ttymxc1 ...": the first one.
-    terminal = (d.getVar("SERIAL_CONSOLES") or "").partition(" ")[0].rpartition(";")[2]
-    if terminal:
-        lines.append(f"ofs_console={terminal}")
-    # Where RAM begins: the first digit of the address that the kernel is linked for.
-    entry = d.getVar("UBOOT_ENTRYPOINT") or ""
-    if entry.lower().startswith("0x") and len(entry) == 10:
-        lines.append(f"ofs_ram={entry[:3]}")
-    trees = (d.getVar("KERNEL_DEVICETREE") or "").split()
-    if trees:
-        lines.append(f"ofs_fdt={trees[0].rpartition('/')[2]}")
-    lines += (d.getVar("OVERLAYROOT_BOOT_ENV") or "").replace("\\n", "\n").splitlines()
-    return "\n".join(lines) + "\n"

@@ -6,15 +6,15 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from . import boards, bundle, layout
+from . import boards, layout, routes, wks
 
 PREFIX = "OVERLAYROOT_"
 
 # Variables with a fixed set of values, beside those of settings.py.
 CHOICES = {
     "OVERLAYROOT_ROOTFS": ("ext4", "squashfs", "erofs"),
-    "OVERLAYROOT_UBOOT": ("spi-nor", "card", "card-spl"),
-    "OVERLAYROOT_BOOT": ("script", "bundle"),
+    "OVERLAYROOT_UBOOT": ("machine", "spi-nor", "files", "card", "card-spl", "efi"),
+    "OVERLAYROOT_BOOT": tuple(routes.ROUTES),
     "OVERLAYROOT_UBOOT_ENV": ("0", "1"),
     "OVERLAYROOT_VERITY": ("0", "1"),
     "OVERLAYROOT_KERNEL_MODULES": ("0", "1"),
@@ -91,11 +91,11 @@ def not_sealed(d) -> list:
 def no_loader(d) -> list:
     """Messages when the machine's own layout brings a boot loader, and ours is not known to."""
     # Who says where U-Boot is, or has a layout of one's own, knows.
-    ours = d.getVar("OVERLAYROOT_WKS_FILE") == "overlayroot-spi-nor.wks.in"
+    ours = d.getVar("OVERLAYROOT_WKS_FILE") in ("overlayroot-spi-nor.wks.in", "overlayroot-efi.wks.in")
     if not ours or "uboot_place" not in d.getVar("OVERLAYROOT_UBOOT", False):
         return []
     path = layout.machine_layout(d)
-    copies = layout.raw_copies(path.read_text()) if path and boards.makes_card(d) else []
+    copies = [part.raw for part in wks.read(path).parts if part.raw] if path and boards.makes_card(d) else []
     if not copies:
         return []
     return [
@@ -124,5 +124,5 @@ def check(d) -> None:
         return
     if path := layout.machine_layout(d):
         bb.parse.mark_dependency(d, str(path))
-    if messages := not_sealed(d) + bundle.messages(d) + no_loader(d):
+    if messages := not_sealed(d) + routes.problems(d) + no_loader(d) + layout.not_kept(d):
         raise bb.parse.SkipRecipe("; ".join(messages))

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import uuid
 
-from overlayroot import bootpart
+from overlayroot import bootpart, route_bundle, routes
 
 SECTOR = 512
 SIGNATURE = 440  # offset in the master boot record (UEFI specification, 5.2.1)
@@ -142,41 +142,41 @@ def missing(found: dict, wanted: dict) -> list:
     return messages
 
 
-def check(image: pathlib.Path, wanted: dict, kernels: list, plain=(), one_way: bool = False) -> list:
+def check(image: pathlib.Path, wanted: dict, kernels: list, plain=(), route=route_bundle, boot=1) -> list:
     """Looks at what would boot; messages.
 
     Args:
         image: raw image with a partition table.
-        wanted: files that the first partition must hold: what each must be, by its name there.
+        wanted: files that the boot partition must hold: what each must be, by its name there.
         kernels: pairs of the name that it must have there (or `*`) and the only kernels that may be there.
         plain: kernels that carry no initramfs.
-        one_way: whether nothing may boot but our script; otherwise whoever boots starts one of `kernels`.
+        route: the module of the way to boot (routes.py).
+        boot: number of the boot partition.
     """
     offsets, marks = partitions(image), active(image)
-    if not offsets:
-        raise ImageError(f"{image} has no first partition")
+    if len(offsets) < boot:
+        raise ImageError(f"{image} has no {'first partition' if boot == 1 else f'partition {boot}'}")
     messages = []
-    if one_way and any(marks[1:]) and not marks[0]:
+    if route.TAKES_INITRAMFS and any(marks) and not marks[boot - 1]:
         messages.append(
-            "another partition than the first is marked as the one to boot from, and U-Boot looks there: "
-            "--active in the layout belongs to the boot partition"
+            "another partition than the boot partition is marked as the one to boot from, and U-Boot looks "
+            "there: --active in the layout belongs to the boot partition"
         )
     allowed = [(name, path.read_bytes()) for name, path in kernels if path.is_file()]
     others = [path.read_bytes() for path in plain if path.is_file()]
     started = False
     for number, offset in enumerate(offsets, 1):
-        if number > 1 and not is_fat(image, offset):
+        if number != boot and not is_fat(image, offset):
             continue
         found = boot_partition(image, offset)
-        if number == 1:
-            messages += missing(found, wanted)
-        if kernels:
-            seen, wrong = bootpart.kernels(found, allowed, others)
-            messages += wrong
-            # Our script loads it from its own partition.
-            started = started or (seen and (number == 1 or not one_way))
-            ours = wanted if number == 1 else ()
-            messages += bootpart.other_paths(found, ours) if one_way else bootpart.initramfs(found)
+        ours = wanted if number == boot else {}
+        messages += missing(found, ours)
+        seen, wrong = bootpart.kernels(found, allowed, others)
+        # A boot loader takes it from the partition on which our files are.
+        started = started or (seen and (number == boot or not route.TAKES_INITRAMFS))
+        messages += (wrong if kernels else []) + bootpart.other_paths(found, ours, route.FIRMWARE)
+        messages += route.card(found) if number == boot else []
+        messages += [] if route.TAKES_INITRAMFS else bootpart.initramfs(found)
     if kernels and not started:
         what = ", ".join(path.name for _, path in kernels)
         messages.append(f"no kernel on the boot partition is {what}: IMAGE_BOOT_FILES has to bring it")
@@ -200,7 +200,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--signature", metavar="HEX", help="8 hexadecimal digits, for a DOS partition table")
     parser.add_argument(
         "--boot-file", action="append", default=[], type=pair, metavar="NAME=FILE",
-        help="file that the first partition must hold, and what it must be",
+        help="file that the boot partition must hold, and what it must be",
     )  # fmt: skip
     parser.add_argument(
         "--kernel", action="append", default=[], type=pair, metavar="NAME=FILE",
@@ -210,7 +210,10 @@ def main(arguments=None) -> int:
         "--plain-kernel", action="append", default=[], type=pathlib.Path, metavar="FILE",
         help="kernel that carries no initramfs",
     )  # fmt: skip
-    parser.add_argument("--one-way", action="store_true", help="nothing may boot but our script")
+    parser.add_argument("--route", choices=routes.ROUTES, help="OVERLAYROOT_BOOT: nothing else may boot")
+    parser.add_argument(
+        "--boot-number", type=int, default=1, metavar="N", help="number of the boot partition"
+    )
     parser.add_argument(
         "--verified", type=pathlib.Path, metavar="FILE", help="sealed root that a partition must hold"
     )
@@ -218,10 +221,10 @@ def main(arguments=None) -> int:
     try:
         if options.signature:
             sign(options.image, options.signature)
-        if options.boot_file or options.kernel:
-            wanted = dict(options.boot_file)
+        if options.route:
+            wanted, route = dict(options.boot_file), routes.ROUTES[options.route]
             if messages := check(
-                options.image, wanted, options.kernel, options.plain_kernel, options.one_way
+                options.image, wanted, options.kernel, options.plain_kernel, route, options.boot_number
             ):
                 raise ImageError("\n".join(messages))
         if options.verified:

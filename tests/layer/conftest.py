@@ -3,6 +3,7 @@
 
 import pathlib
 import subprocess
+from collections.abc import Callable
 
 import bb
 import pytest
@@ -33,3 +34,18 @@ def image(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> pathlib.Pat
     (tmp_path / "boot.scr").write_bytes(b"ours")
     subprocess.run(["mcopy", "-i", f"{path}@@4M", tmp_path / "boot.scr", "::"], check=True)
     return path
+
+
+@pytest.fixture
+def put(image: pathlib.Path, tmp_path: pathlib.Path) -> Callable[..., None]:
+    """Writes a file to a boot partition (default: the first, at 4 MiB)."""
+
+    def write(name: str, data: bytes, at: str = "4M") -> None:
+        (tmp_path / "put").write_bytes(data)
+        folder = name.rpartition("/")[0]
+        for number in range(len(folder.split("/")) if folder else 0):
+            path = "/".join(folder.split("/")[: number + 1])
+            subprocess.run(["mmd", "-D", "s", "-i", f"{image}@@{at}", f"::{path}"], check=False)
+        subprocess.run(["mcopy", "-o", "-i", f"{image}@@{at}", tmp_path / "put", f"::{name}"], check=True)
+
+    return write

@@ -7,6 +7,7 @@ import re
 import bb.build
 import bitbake
 import pytest
+from overlayroot import route_script
 
 IMAGE = bitbake.TOP / "recipes-core/images/overlayroot-image-minimal.bb"
 ON = {"DISTRO_FEATURES": "overlayroot"}
@@ -19,7 +20,10 @@ RPI = {
     "KERNEL_IMAGETYPE": "Image",
     "IMAGE_BOOT_FILES": "bootfiles/* bcm2711-rpi-4-b.dtb Image;kernel8.img",
 }
-RPI_UBOOT = RPI | {"IMAGE_BOOT_FILES": "bootfiles/* Image u-boot.bin;kernel8.img boot.scr"}
+RPI_UBOOT = RPI | {
+    "RPI_USE_U_BOOT": "1",
+    "IMAGE_BOOT_FILES": "bootfiles/* Image u-boot.bin;kernel8.img boot.scr",
+}
 RPI3 = {
     "MACHINE": "raspberrypi3",
     "MACHINEOVERRIDES": "rpi:${MACHINE}",
@@ -42,6 +46,7 @@ NITROGEN8 = {
 LAYERSCAPE = {
     "MACHINE": "ls1046ardb",
     "TARGET_ARCH": "aarch64",
+    "KERNEL_IMAGETYPE": "",
     "KERNEL_IMAGETYPES": "fitImage",
     "IMAGE_BOOT_FILES": "",
 }
@@ -73,20 +78,16 @@ def remedies(reason: str) -> str:
 @pytest.mark.parametrize(
     ("board", "why"),
     [
-        (RPI, "starts kernels of 32-bit ARM, and raspberrypi4-64 is aarch64"),
-        (RPI_UBOOT, "starts kernels of 32-bit ARM, and raspberrypi4-64 is aarch64"),
-        (RPI3, "raspberrypi3 does not run our boot script: its firmware"),
-        (RPI3 | {"KERNEL_IMAGETYPE": "uImage"}, "raspberrypi3 does not run our boot script: its firmware"),
+        (RPI | {"OVERLAYROOT_BOOT": "script"}, "raspberrypi4-64 does not run our boot script: its firmware"),
         (
-            BEAGLEBONE,
+            BEAGLEBONE | {"OVERLAYROOT_BOOT": "script"},
             'whether beaglebone runs boot.scr of its card before anything else (UBOOT_EXTLINUX = "1"',
         ),
         (STM32, "whether stm32mp1 runs boot.scr"),
-        (VARISCITE, "starts zImage, and the kernel of imx6qdl-variscite-som is uImage"),
-        (NITROGEN8, "nitrogen8mp is aarch64"),
-        (LAYERSCAPE, "ls1046ardb is aarch64"),
+        (VARISCITE, "whether imx6qdl-variscite-som runs boot.scr"),
+        (LAYERSCAPE, "starts Image, Image.gz, and the kernel of ls1046ardb is fitImage"),
         (PC, "qemux86-64 is x86_64"),
-        (EFI, "before anything else (MACHINE_FEATURES has efi)"),
+        (EFI | {"OVERLAYROOT_BOOT": "script"}, "before anything else (MACHINE_FEATURES has efi)"),
         (FIT, "the kernel of board is fitImage"),
         ({"MACHINE": "board", "KERNEL_IMAGETYPE": "Image.gz"}, "the kernel of board is Image.gz"),
         (
@@ -115,12 +116,13 @@ def test_boards_of_the_layer(board: str) -> None:
     assert refused(MACHINE="product", MACHINEOVERRIDES=f"{board}:product") == ""
 
 
-@pytest.mark.parametrize(
-    "board", [RPI, RPI_UBOOT, RPI3, BEAGLEBONE, VARISCITE, NITROGEN8, LAYERSCAPE, PC, EFI, FIT]
-)
+@pytest.mark.parametrize("board", [RPI, RPI3, BEAGLEBONE, VARISCITE, NITROGEN8, LAYERSCAPE, PC, EFI, FIT])
 def test_the_remedy_works_as_written(board: dict[str, str]) -> None:
     """What the messages say, until there is none: the kernel carries the initramfs."""
-    lines, rounds = "", 0
+    # Whatever way it would go by itself.
+    machine = board["MACHINE"]
+    lines = f'INITRAMFS_IMAGE_BUNDLE:{machine} = "1"\nINITRAMFS_IMAGE:{machine} = "overlayroot-initramfs"'
+    rounds = 0
     while reason := refused(lines, **board):
         found = [line for line in remedies(reason).splitlines() if "BOARDS" not in line]
         bundle = [line for line in found if "INITRAMFS_IMAGE" in line]
@@ -185,7 +187,10 @@ def test_another_way_to_boot_is_refused(entry: str, why: str) -> None:
 
 def test_a_card_without_a_kernel_is_refused() -> None:
     reason = refused(IMAGE_BOOT_FILES="extlinux.conf;extlinux/extlinux.conf")
-    assert 'IMAGE_BOOT_FILES has no zImage for our boot script: IMAGE_BOOT_FILES:append = " zImage"' in reason
+    assert (
+        'IMAGE_BOOT_FILES has no zImage, which is to be started: IMAGE_BOOT_FILES:append = " zImage"'
+        in reason
+    )
     assert refused(remedies(reason), IMAGE_BOOT_FILES="extlinux.conf;extlinux/extlinux.conf") == ""
     assert refused(IMAGE_BOOT_FILES="", OVERLAYROOT_IMAGE_FSTYPES="") == ""
 
@@ -205,8 +210,29 @@ def test_who_knows_better_says_so(
     bb.build.exec_func("overlayroot_check_rootfs", image(WORKDIR=str(tmp_path)))
     assert len(warnings) == 1 and errors == []
     # What the script cannot start it cannot start anywhere.
-    assert "is aarch64" in refused(**vouched, TARGET_ARCH="aarch64")
-    assert "the kernel of board is uImage" in refused(**vouched, KERNEL_IMAGETYPE="uImage")
+    assert "the kernel of board is zImage" in refused(**vouched, TARGET_ARCH="aarch64")
+    assert "the kernel of board is bzImage" in refused(**vouched, KERNEL_IMAGETYPE="bzImage")
+    assert "starts kernels of ARM, and board is mips" in refused(**vouched, TARGET_ARCH="mips")
+
+
+@pytest.mark.parametrize(
+    ("board", "more"),
+    [
+        (NITROGEN8, ["ofs_kernel=Image", "ofs_fdt=imx6q-nitrogen6x.dtb"]),
+        (RPI_UBOOT, ["ofs_kernel=Image", "ofs_fdt=given"]),
+        (
+            VARISCITE | {"OVERLAYROOT_BOARDS:append": " mx6q", "MACHINEOVERRIDES": "mx6q"},
+            ["ofs_kernel=uImage"],
+        ),
+    ],
+)
+def test_other_kernels_by_our_script(board: dict[str, str], more: list[str]) -> None:
+    """A machine that brings a boot.scr is started by it: ours takes its place."""
+    d = image(**board)
+    assert d.getVar("__SKIPPED") is None and d.getVar("OVERLAYROOT_BOOT") == "script"
+    names = [entry.partition(";")[2] for entry in d.getVar("IMAGE_BOOT_FILES").split()]
+    assert names.count("boot.scr") == 1 and "boot.scr-overlayroot;boot.scr" in d.getVar("IMAGE_BOOT_FILES")
+    assert set(more) <= set(route_script.environment(d).splitlines())
 
 
 def test_a_plain_kernel_in_the_root_is_refused(tmp_path: pathlib.Path, errors: list[str]) -> None:
@@ -233,3 +259,18 @@ def test_a_plain_kernel_in_the_root_is_refused(tmp_path: pathlib.Path, errors: l
     assert errors.pop().startswith("/boot/zImage-6.7 is a kernel without the initramfs")
     check(MACHINE="nitrogen6x", IMAGE_BOOT_FILES="zImage-initramfs-nitrogen6x.bin;zImage")
     check(**{"OVERLAYROOT_BOARDS:append": " board"})
+
+
+def test_any_kernel_in_the_root_is_refused_elsewhere(tmp_path: pathlib.Path, errors: list[str]) -> None:
+    """Where the boot partition brings the initramfs, no kernel in the root has it."""
+    (tmp_path / "rootfs/boot").mkdir(parents=True)
+    (tmp_path / "rootfs/sbin").mkdir()
+    (tmp_path / "rootfs/sbin/init").touch()
+    (tmp_path / "rootfs/boot/zImage").write_bytes(bytes(0x24) + b"\x18\x28\x6f\x01")
+    for board in (BEAGLEBONE, NITROGEN8):
+        with pytest.raises(bb.BBHandledException):
+            bb.build.exec_func("overlayroot_check_rootfs", image(**board, WORKDIR=str(tmp_path)))
+        assert errors.pop().startswith("/boot/zImage is a kernel without the initramfs")
+    # Firmware that reads no ext4.
+    for board in (RPI, PC | {"MACHINE_FEATURES": "efi", "EFI_PROVIDER": "grub-efi"}):
+        bb.build.exec_func("overlayroot_check_rootfs", image(**board, WORKDIR=str(tmp_path)))

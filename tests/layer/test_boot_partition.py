@@ -12,7 +12,7 @@ from collections.abc import Callable
 import bb.build
 import bitbake
 import pytest
-from overlayroot import bootpart, content, wic
+from overlayroot import bootpart, content, route_script, wic
 
 Put = Callable[..., None]
 
@@ -76,21 +76,6 @@ def test_names_that_nobody_boots(name: str) -> None:
 
 
 @pytest.fixture
-def put(image: pathlib.Path, tmp_path: pathlib.Path) -> Put:
-    """Writes a file to a boot partition (default: the first, at 4 MiB)."""
-
-    def write(name: str, data: bytes, at: str = "4M") -> None:
-        (tmp_path / "put").write_bytes(data)
-        folder = name.rpartition("/")[0]
-        for number in range(len(folder.split("/")) if folder else 0):
-            path = "/".join(folder.split("/")[: number + 1])
-            subprocess.run(["mmd", "-D", "s", "-i", f"{image}@@{at}", f"::{path}"], check=False)
-        subprocess.run(["mcopy", "-o", "-i", f"{image}@@{at}", tmp_path / "put", f"::{name}"], check=True)
-
-    return write
-
-
-@pytest.fixture
 def card(image: pathlib.Path, tmp_path: pathlib.Path, put: Put) -> pathlib.Path:
     """A card as it should be; the script is there already."""
     (tmp_path / "zImage").write_bytes(ZIMAGE)
@@ -103,7 +88,7 @@ def card(image: pathlib.Path, tmp_path: pathlib.Path, put: Put) -> pathlib.Path:
 def by_script(card: pathlib.Path, folder: pathlib.Path) -> list[str]:
     """Messages where our script boots."""
     wanted = {"boot.scr": folder / "boot.scr", "zImage": folder / "zImage"}
-    return wic.check(card, wanted, [("zImage", folder / "zImage")], one_way=True)
+    return wic.check(card, wanted, [("zImage", folder / "zImage")], route=route_script)
 
 
 def test_a_card_as_it_should_be(card: pathlib.Path, tmp_path: pathlib.Path, put: Put) -> None:
@@ -122,8 +107,9 @@ def test_files_that_are_not_ours(card: pathlib.Path, tmp_path: pathlib.Path, put
     put("boot.scr", b"another")
     (message,) = wic.check(card, {"boot.scr": tmp_path / "boot.scr"}, [])
     assert message.startswith(f"boot.scr on the boot partition is not {tmp_path}/boot.scr: another recipe")
-    assert wic.main([str(card), "--boot-file", f"boot.scr={tmp_path}/boot.scr"]) == 1
-    assert wic.main([str(card), "--boot-file", f"zImage={tmp_path}/zImage"]) == 0
+    route = [str(card), "--route", "bundle", "--boot-file"]
+    assert wic.main([*route, f"boot.scr={tmp_path}/boot.scr"]) == 1
+    assert wic.main([*route, f"zImage={tmp_path}/zImage"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -264,7 +250,7 @@ def test_the_marked_partition_is_the_first(two: pathlib.Path, tmp_path: pathlib.
         subprocess.run(["sfdisk", "--quiet", "--part-attrs", two, "1", ""], check=True)
     mark(2)
     (message,) = by_script(two, tmp_path)
-    assert message.startswith("another partition than the first is marked as the one to boot from")
+    assert message.startswith("another partition than the boot partition is marked as the one to boot from")
 
 
 # --- As a build calls it.

@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 
 import pytest
-from overlayroot import checks, layout, modules, settings, variables, verity, wic
+from overlayroot import checks, layout, modules, route_script, routes, settings, variables, verity, wic
 
 DEFAULTS = {
     "OVERLAYROOT_OVERLAYFS": "yes",
@@ -31,7 +31,9 @@ DEFAULTS = {
     "OVERLAYROOT_ROOT": "PARTUUID=0badcafe-02",
     "OVERLAYROOT_BOOT_SCRIPTS": "boot.scr 6x_bootscript",
     "OVERLAYROOT_INITRAMFS": "overlayroot-initramfs",
-    "OVERLAYROOT_ENV_FILE": "image-board.overlayroot.env",
+    "IMAGE_BASENAME": "image",
+    "KERNEL_IMAGETYPE": "zImage",
+    "TARGET_ARCH": "arm",
     "OVERLAYROOT_BOOT_ENV": "",
     "MACHINE": "board",
     "IMAGE_MACHINE_SUFFIX": "-board",
@@ -131,19 +133,20 @@ def test_disk_signatures_differ_and_are_stable() -> None:
 
 
 def test_boot_files() -> None:
-    assert layout.boot_files(store()).split() == [
+    assert routes.boot_files(store(), "IMAGE_BOOT_FILES").split() == [
         "boot.scr-overlayroot;boot.scr",
         "boot.scr-overlayroot;6x_bootscript",
         "overlayroot-initramfs-board.cpio.gz.u-boot;overlayroot.uInitrd",
         "image-board.overlayroot.env;overlayroot.env",
     ]
-    assert layout.boot_files(store(OVERLAYROOT_BOOT="bundle")) == ""
+    assert routes.boot_files(store(OVERLAYROOT_BOOT="bundle"), "IMAGE_BOOT_FILES") == ""
+    assert routes.boot_files(store(), "IMAGE_EFI_BOOT_FILES") == ""
     # A distribution may name images without the machine.
-    assert layout.initramfs_file(store(IMAGE_MACHINE_SUFFIX="")) == "overlayroot-initramfs.cpio.gz.u-boot"
+    assert layout.initramfs_file(store(IMAGE_MACHINE_SUFFIX="")) == "overlayroot-initramfs.cpio.gz"
 
 
 def test_environment_of_the_image() -> None:
-    lines = layout.environment(store(OVERLAYROOT_BOOT_ENV=r"a=1\nb=2")).splitlines()
+    lines = route_script.environment(store(OVERLAYROOT_BOOT_ENV=r"a=1\nb=2")).splitlines()
     assert lines[1:] == [
         "ofs_root=PARTUUID=0badcafe-02",
         "ofs_default_overlayfs=yes",
@@ -328,13 +331,16 @@ def test_verified_root_on_the_card(tmp_path: pathlib.Path) -> None:
     assert (layout.sealed_type(d), layout.sealed_type(store())) == (" ext4.ofsverity", "")
     assert layout.ext4_options(d).startswith(" -b 4096 -O ") and "^has_journal" in layout.ext4_options(d)
     assert layout.ext4_options(store()) == "" and "has_journal" not in layout.root_partition(store())
-    assert f"{tmp_path}/overlayroot.env;overlayroot.env" in layout.boot_files(d).split()
-    assert f"--boot-file 'overlayroot.env={tmp_path}/overlayroot.env'" in layout.wic_options(d)
-    assert f"--verified '{tmp_path}/root.img'" in layout.wic_options(d)
+    assert (
+        f"{tmp_path}/image-board.overlayroot.env;overlayroot.env"
+        in routes.boot_files(d, "IMAGE_BOOT_FILES").split()
+    )
+    assert f"--boot-file 'overlayroot.env={tmp_path}/image-board.overlayroot.env'" in routes.wic_options(d)
+    assert f"--verified '{tmp_path}/root.img'" in routes.wic_options(d)
     (tmp_path / "verity.env").write_text("ofs_verity=abc@4096\n")
-    layout.write_verified_environment(d)
-    text = (tmp_path / "overlayroot.env").read_text()
-    assert text == layout.environment(store()) + "ofs_verity=abc@4096\n"
+    routes.write_texts(d, str(tmp_path), layout.root_hash(d))
+    text = (tmp_path / "image-board.overlayroot.env").read_text()
+    assert text == route_script.environment(store()) + "ofs_verity=abc@4096\n"
 
 
 def test_sealed_root_is_looked_for(image: pathlib.Path, tmp_path: pathlib.Path) -> None:
