@@ -95,14 +95,24 @@ def no_loader(d) -> list:
     if not ours or "uboot_place" not in d.getVar("OVERLAYROOT_UBOOT", False):
         return []
     path = layout.machine_layout(d)
-    copies = [part.raw for part in wks.read(path).parts if part.raw] if path and boards.makes_card(d) else []
-    if not copies:
+    if not path or not boards.makes_card(d):
         return []
-    return [
-        f"{path.name}, the layout of {d.getVar('MACHINE')}, puts {', '.join(copies)} on the card, and it is "
-        'not known whether ours has to: set OVERLAYROOT_UBOOT to "card", "card-spl" or "spi-nor" (not on the '
-        "card), or OVERLAYROOT_WKS_FILE to a layout of your own"
-    ]
+    found = wks.read(path)
+    copies, boot = [part.raw for part in found.parts if part.raw], found.only(boot=True)
+    what = f"{path.name}, the layout of {d.getVar('MACHINE')},"
+    if copies:
+        return [
+            f"{what} puts {', '.join(copies)} on the card, and it is not known whether ours has to: set "
+            'OVERLAYROOT_UBOOT to "card", "card-spl" or "spi-nor" (not on the card), or OVERLAYROOT_WKS_FILE to '
+            "a layout of your own"
+        ]
+    if boot and boot.source.endswith("efi") and found.table != "gpt":
+        return [
+            f"{what} has EFI on a DOS partition table, and it is not known whether the board starts from the "
+            'GPT of ours: set OVERLAYROOT_UBOOT to "efi" when it does, or OVERLAYROOT_WKS_FILE to a layout of '
+            "your own"
+        ]
+    return []
 
 
 def check(d) -> None:

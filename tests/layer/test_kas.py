@@ -38,9 +38,9 @@ def dump(
 
 
 def combinations() -> list[tuple[str, ...]]:
-    """Every board alone, with each option, and with all of them."""
-    chosen = [(), *((option,) for option in OPTIONS), tuple(OPTIONS)]
-    return [(board, *options) for board in BOARDS for options in chosen]
+    """Every board alone and with all options; one with each of them."""
+    every = [(board, *options) for board in BOARDS for options in ((), tuple(OPTIONS))]
+    return every + [("nitrogen6x", option) for option in OPTIONS]
 
 
 @pytest.mark.parametrize("series", [None, *SERIES])
@@ -64,7 +64,10 @@ def test_combination(names: tuple[str, ...], series: str | None, monkeypatch, tm
             continue
         assert re.fullmatch("[0-9a-f]{40}", locked[name]["commit"]), f"{name} is not locked"
         assert locked[name] == lock.get(name, locked[name]), f"{name} is locked to another series"
-    assert ("meta-freescale" in config["repos"]) == (board != "qemuarm")
+    own = {"raspberrypi": "meta-raspberrypi", "beagle": "meta-ti", "qemu": "bitbake"}
+    layer = next((layer for name, layer in own.items() if board.startswith(name)), "meta-freescale")
+    assert layer in config["repos"]
+    assert ("meta-freescale" in config["repos"]) == (layer == "meta-freescale")
     if "meta-rust-bin" in options:
         assert "LAYERSERIES_COMPAT_rust-bin-layer" in config["bblayers_conf_header"]["meta-rust-bin"]
 

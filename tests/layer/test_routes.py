@@ -303,6 +303,10 @@ def test_the_machines_layout_is_kept(tmp_path: pathlib.Path) -> None:
     assert image(**PC, **own).getVar("OVERLAYROOT_UBOOT") == "efi"
     (tmp_path / "board.wks").write_text(TWO.replace("bootimg-partition", "bootimg_efi"))
     assert image(**PC, **own).getVar("OVERLAYROOT_UBOOT") == "machine"
+    # Some that have a DOS table start from nothing else.
+    data = {"OVERLAYROOT_DATA_SIZE": "64"}
+    assert "has EFI on a DOS partition table" in refused(**PC, **own, **data)
+    assert refused(**PC, **own, **data, OVERLAYROOT_UBOOT="efi") == ""
 
 
 @pytest.mark.parametrize(
