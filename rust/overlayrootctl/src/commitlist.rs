@@ -36,7 +36,17 @@ pub struct CommitList(Vec<Line>);
 struct Line {
     what: What,
     /// Parts of the pattern between slashes.
-    parts: Vec<Vec<u8>>,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+enum Part {
+    /// A name as it is.
+    Name(Vec<u8>),
+    /// A name by the rules of glob(7).
+    Pattern(Vec<u8>),
+    /// Any number of names.
+    Any,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,25 +165,39 @@ impl Line {
         let parts = pattern
             .split(|b| *b == b'/')
             .filter(|part| !part.is_empty());
-        let parts: Vec<Vec<u8>> = parts.map(<[u8]>::to_vec).collect();
-        let is_up = |part: &Vec<u8>| part == b".." || part == b".";
-        (!parts.is_empty() && !parts.iter().any(is_up)).then_some(Line { what, parts })
+        let is_up = |part: &[u8]| part == b".." || part == b".";
+        if parts.clone().any(is_up) {
+            return None;
+        }
+        let parts: Vec<Part> = parts.map(Part::parse).collect();
+        (!parts.is_empty()).then_some(Line { what, parts })
+    }
+}
+
+impl Part {
+    fn parse(part: &[u8]) -> Part {
+        match part {
+            b"**" => Part::Any,
+            _ if part.iter().any(|byte| b"*?[".contains(byte)) => Part::Pattern(part.to_vec()),
+            _ => Part::Name(part.to_vec()),
+        }
     }
 }
 
 /// Whether a pattern stands for a path, or for a directory above it.
-fn fits(parts: &[Vec<u8>], names: &[&[u8]]) -> bool {
-    match parts.split_first() {
-        None => true, // what is below belongs to it
-        Some((part, rest)) if part == b"**" => {
+fn fits(parts: &[Part], names: &[&[u8]]) -> bool {
+    match (parts.split_first(), names.split_first()) {
+        (None, _) => true, // what is below belongs to it
+        (Some((Part::Any, rest)), _) => {
             // At the end it is whatever is below, not the directory itself.
             let least = usize::from(rest.is_empty());
             (least..=names.len()).any(|n| fits(rest, names.get(n..).unwrap_or_default()))
         }
-        Some((part, rest)) => match names.split_first() {
-            Some((name, below)) => name_fits(part, name) && fits(rest, below),
-            None => false,
-        },
+        (Some((Part::Name(part), rest)), Some((name, below))) => part == name && fits(rest, below),
+        (Some((Part::Pattern(part), rest)), Some((name, below))) => {
+            name_fits(part, name) && fits(rest, below)
+        }
+        (Some(_), None) => false,
     }
 }
 

@@ -61,9 +61,8 @@ pub struct Name<'a>(&'a [u8]);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_plain = |c: char| is_printed(c) && !matches!(c, ' ' | '"' | '\\');
         match std::str::from_utf8(self.0) {
-            Ok(text) if !text.is_empty() && text.chars().all(is_plain) => return f.write_str(text),
+            Ok(text) if is_plain(text) => return f.write_str(text),
             _ => {}
         }
         f.write_char('"')?;
@@ -77,6 +76,15 @@ impl fmt::Display for Name<'_> {
         }
         f.write_char('"')
     }
+}
+
+/// Whether a name is printed as it is.
+fn is_plain(name: &str) -> bool {
+    // Nearly all of nearly every name.
+    let usual = |byte: &&u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    let (_, rest) = name.split_at(name.as_bytes().iter().take_while(usual).count());
+    let is_plain = |c: char| is_printed(c) && !matches!(c, ' ' | '"' | '\\');
+    !name.is_empty() && rest.chars().all(is_plain)
 }
 
 /// A sentence with words of others in it, as one line: what is not printed is escaped as in names; quotes and

@@ -68,17 +68,17 @@ fn define() -> Command {
 
 /// What differs; field names are those of the JSON.
 #[derive(Serialize)]
-struct Difference {
-    changes: Vec<Entry>,
+struct Difference<'a> {
+    changes: Vec<Entry<'a>>,
     /// What could not be looked at, and why.
     left_out: Vec<LeftOut>,
 }
 
 /// A change with the text that differs.
 #[derive(Serialize)]
-struct Entry {
+struct Entry<'a> {
     #[serde(flatten)]
-    change: Change,
+    change: &'a Change,
     /// `commit --all` leaves it out (commit.d).
     excluded: bool,
     /// A unified diff; null without `--content`, and where it makes no sense.
@@ -111,14 +111,12 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     }
     let with_content = matches.get_flag("content");
     let list = CommitList::read()?;
-    let mut changes = Vec::new();
-    for change in found {
+    let mut changes = Vec::with_capacity(found.len());
+    for change in &found {
         let excluded = list.excludes(&change.path, change.kind == Kind::Directory);
         let diff = match with_content {
             // Whoever made the change must not keep root from the others.
-            true => {
-                text_diff(&view, &change).unwrap_or_else(|error| Some(format!("  ({error})\n")))
-            }
+            true => text_diff(&view, change).unwrap_or_else(|error| Some(format!("  ({error})\n"))),
             false => None,
         };
         changes.push(Entry {
@@ -137,8 +135,8 @@ fn run(matches: &ArgMatches, output: &Output) -> Result<u8> {
     Ok(code)
 }
 
-fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> {
-    let change = &entry.change;
+fn print(entry: &Entry<'_>, output: &Output, out: &mut dyn Write) -> io::Result<()> {
+    let change = entry.change;
     let (tone, word) = match &change.how {
         How::Added => (Tone::Good, "added  "),
         How::Changed { .. } => (Tone::Warning, "changed"),
@@ -146,17 +144,25 @@ fn print(entry: &Entry, output: &Output, out: &mut dyn Write) -> io::Result<()> 
         How::Renamed { .. } => (Tone::Strong, "renamed"),
     };
     // A directory is known by the slash behind its name.
-    let name = |path: &Path| match change.kind {
-        Kind::Directory => path.join("").quoted().to_string(),
-        _ => path.quoted().to_string(),
+    let name = |path: &Path, out: &mut dyn Write| match change.kind {
+        Kind::Directory => write!(out, "{}", path.join("").quoted()),
+        _ => write!(out, "{}", path.quoted()),
     };
-    write!(out, "{} {}", output.tone(tone, word), name(&change.path))?;
+    write!(out, "{} ", output.tone(tone, word))?;
+    name(&change.path, out)?;
     match &change.how {
         How::Changed { what } => {
-            let words: Vec<&str> = what.iter().map(|w| w.as_str()).collect();
-            write!(out, " ({})", words.join(", "))?;
+            for (at, what) in what.iter().enumerate() {
+                out.write_all(if at == 0 { b" (" } else { b", " })?;
+                out.write_all(what.as_str().as_bytes())?;
+            }
+            out.write_all(b")")?;
         }
-        How::Renamed { from } => write!(out, " (from {})", name(from))?,
+        How::Renamed { from } => {
+            out.write_all(b" (from ")?;
+            name(from, out)?;
+            out.write_all(b")")?;
+        }
         How::Added | How::Deleted => {}
     }
     if entry.excluded {

@@ -4,7 +4,8 @@
 //! The upper says where to look; what is there is read from the merged tree, where the kernel has put
 //! renames, metadata-only copies and the rest together already.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,8 +15,9 @@ use overlayroot::fstab;
 use serde::{Deserialize, Serialize};
 
 use super::compare::{differences, At, What};
-use super::dir::{Dir, Kind, Stat};
-use super::marks::Marked;
+use super::dir::{Dir, Kind, Stat, Xattrs};
+use super::inside::{Current, Inside};
+use super::marks::{is_whiteout, Marks};
 use super::view::{reading, View};
 use crate::error::{Error, Result};
 use crate::progress;
@@ -113,6 +115,7 @@ pub fn changes(view: &View, path: &Path, renames: Renames) -> Result<Option<Foun
         found: Found::default(),
         todo: Vec::new(),
     };
+    let mut current = Current::take();
     let mut here = walk.open(Place::top()).map_err(reading(path))?;
     let mut parts = path.components().filter_map(|part| match part {
         std::path::Component::Normal(name) => Some(name),
@@ -121,27 +124,33 @@ pub fn changes(view: &View, path: &Path, renames: Renames) -> Result<Option<Foun
     let mut there = true;
     if let Some(mut name) = parts.next() {
         for next in parts {
-            let below = walk.below(here.as_ref(), name).map_err(reading(path))?;
-            let Some(below) = below else { return Ok(None) };
+            let below = walk.below(&mut current, here.as_ref(), name);
+            let Some(below) = below.map_err(reading(path))? else {
+                return Ok(None);
+            };
             here = walk.open(below).map_err(reading(path))?;
             name = next;
         }
         let Some(here) = here else { return Ok(None) };
         there = here.merged.stat(name).map_err(reading(path))?.is_some()
             || stat_in(&here.lower, name).map_err(reading(path))?.is_some();
-        walk.entry(&here, name).map_err(reading(path))?;
+        let failed = walk.entries(&mut current, &here, &[name.to_owned()]);
+        match failed.map_err(reading(path))?.pop() {
+            None => {}
+            Some((_, error)) => return Err(reading(path)(error)),
+        }
     } else {
         walk.todo.push(Place::top());
     }
     // Each directory is opened by its path, from the top: any depth takes three descriptors.
     while let Some(place) = walk.todo.pop() {
         let path = place.path.clone();
-        if let Err(error) = walk.directory(place) {
+        if let Err(error) = walk.directory(&mut current, place) {
             walk.leave_out(path, error.to_string());
         }
     }
-    walk.found.changes.sort_by(|a, b| a.path.cmp(&b.path));
-    walk.found.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    walk.found.changes.sort_by(|a, b| order(&a.path, &b.path));
+    walk.found.left_out.sort_by(|a, b| order(&a.path, &b.path));
     Ok(there.then_some(walk.found))
 }
 
@@ -177,6 +186,9 @@ struct Here {
     lower: Option<Dir>,
 }
 
+/// What the upper says of each of several entries.
+type Marked = Vec<io::Result<Option<Marks>>>;
+
 struct Walk<'a> {
     view: &'a View,
     renames: Renames,
@@ -191,36 +203,28 @@ fn stat_in(dir: &Option<Dir>, name: &OsStr) -> io::Result<Option<Stat>> {
     }
 }
 
-/// What an upper's entry says.
-struct Marks {
-    stat: Stat,
-    whiteout: bool,
-    opaque: bool,
-    redirect: Option<PathBuf>,
-    metadata_only: bool,
+/// The order of paths: a directory, what is in it, what comes after it. As that of [`Path`], for paths of which each
+/// begins with `/` and has no part too many.
+fn order(a: &Path, b: &Path) -> Ordering {
+    let (a, b) = (a.as_os_str().as_bytes(), b.as_os_str().as_bytes());
+    let differ = a.iter().zip(b).find(|(one, other)| one != other);
+    match differ {
+        None => a.len().cmp(&b.len()),
+        Some((b'/', _)) => Ordering::Less,
+        Some((_, b'/')) => Ordering::Greater,
+        Some((one, other)) => one.cmp(other),
+    }
 }
 
-impl Marks {
-    fn read(upper: &Option<Dir>, name: &OsStr, prefix: &'static str) -> io::Result<Option<Marks>> {
-        let Some(dir) = upper else { return Ok(None) };
-        let Some(stat) = dir.stat(name)? else {
-            return Ok(None);
-        };
-        let (is_dir, is_file) = (stat.kind == Kind::Directory, stat.kind == Kind::File);
-        let marked = Marked { dir, name, prefix };
-        let metadata_only = is_file && marked.is_metadata_only()?;
-        Ok(Some(Marks {
-            whiteout: marked.is_whiteout(&stat)?,
-            opaque: is_dir && marked.is_opaque()?,
-            // A file has one only while its contents are still the lower's.
-            redirect: match is_dir || metadata_only {
-                true => marked.redirect()?,
-                false => None,
-            },
-            metadata_only,
-            stat,
-        }))
+/// A path, and a name behind it.
+fn joined(path: &Path, name: &OsStr) -> PathBuf {
+    let mut joined = OsString::with_capacity(path.as_os_str().len() + 1 + name.len());
+    joined.push(path);
+    if joined != "/" {
+        joined.push("/");
     }
+    joined.push(name);
+    joined.into()
 }
 
 impl Walk<'_> {
@@ -242,22 +246,26 @@ impl Walk<'_> {
     }
 
     /// Everything in a directory.
-    fn directory(&mut self, place: Place) -> io::Result<()> {
+    fn directory(&mut self, current: &mut Current, place: Place) -> io::Result<()> {
         let Some(here) = self.open(place)? else {
             return Ok(()); // gone meanwhile
         };
         let place = &here.place;
         let read = |dir: &Option<Dir>| dir.as_ref().map_or(Ok(Vec::new()), Dir::names);
-        let mut names: BTreeSet<OsString> = read(&here.upper)?.into_iter().collect();
+        let mut names = read(&here.upper)?;
         if place.whole {
             names.extend(here.merged.names()?);
         }
         if place.opaque {
             names.extend(read(&here.lower)?);
         }
-        let room = LONGEST.saturating_sub(place.path.join("x").as_os_str().len() - 1);
+        if place.whole || place.opaque {
+            names.sort_unstable();
+            names.dedup();
+        }
+        let room = LONGEST.saturating_sub(joined(&place.path, OsStr::new("")).as_os_str().len());
         let all = names.len();
-        names.retain(|name| name.as_bytes().len() <= room);
+        names.retain(|name| name.len() <= room);
         if names.len() < all {
             self.leave_out(
                 place.path.clone(),
@@ -267,97 +275,140 @@ impl Walk<'_> {
                 ),
             );
         }
-        for name in names {
-            if let Err(error) = self.entry(&here, &name) {
-                self.leave_out(place.path.join(name), error.to_string());
-            }
+        for (name, error) in self.entries(current, &here, &names)? {
+            self.leave_out(place.path.join(name), error.to_string());
         }
         Ok(())
     }
 
-    /// One entry; what is below it is looked at later.
-    fn entry(&mut self, here: &Here, name: &OsStr) -> io::Result<()> {
+    /// Marks of entries of a directory.
+    fn marks(&self, current: &mut Current, here: &Here, names: &[OsString]) -> io::Result<Marked> {
+        let Some(upper) = &here.upper else {
+            return Ok(names.iter().map(|_| Ok(None)).collect());
+        };
+        let upper = current.enter(upper)?;
+        let read = |name: &OsString| Marks::read(&upper, name, self.view.marks);
+        Ok(names.iter().map(read).collect())
+    }
+
+    /// Entries of a directory; what is below them is looked at later. Returns those that cannot be looked at.
+    fn entries(
+        &mut self,
+        current: &mut Current,
+        here: &Here,
+        names: &[OsString],
+    ) -> io::Result<Vec<(OsString, io::Error)>> {
+        // One tree after the other: the directory that is the current one changes twice, not twice for each entry.
+        let marks = self.marks(current, here, names)?;
+        let lower = here.lower.as_ref().map(|lower| current.enter(lower));
+        let lower = lower.transpose()?;
+        let mut failed = Vec::new();
+        for (name, marks) in names.iter().zip(marks) {
+            let done = marks.and_then(|marks| self.entry(here, lower.as_ref(), name, marks));
+            if let Err(error) = done {
+                failed.push((name.clone(), error));
+            }
+        }
+        Ok(failed)
+    }
+
+    fn entry(
+        &mut self,
+        here: &Here,
+        lower: Option<&Inside<'_>>,
+        name: &OsStr,
+        marks: Option<Marks>,
+    ) -> io::Result<()> {
         progress::entry();
-        let path = here.place.path.join(name);
+        let path = joined(&here.place.path, name);
         if self.view.is_own(&path) {
             return Ok(());
         }
-        let marks = Marks::read(&here.upper, name, self.view.marks)?;
-        let old = stat_in(&here.lower, name)?;
-        let new = here.merged.stat(name)?;
-        let (new, old) = match (new, old) {
-            (Some(new), old) => {
-                if marks.is_none() && !here.place.whole {
-                    return Ok(()); // the lower's own
-                }
-                (new, old)
-            }
+        let old = match lower {
+            Some(lower) => lower.dir.stat(name)?,
+            None => None,
+        };
+        let (new, old) = match (here.merged.stat(name)?, old) {
+            // The lower's own.
+            (Some(_), _) if marks.is_none() && !here.place.whole => return Ok(()),
+            (Some(new), old) => (new, old),
             (None, Some(old)) => {
                 // Either a whiteout, or hidden by an opaque directory.
-                if marks.as_ref().is_some_and(|m| m.whiteout) || here.place.opaque {
-                    self.add(&path, How::Deleted, None, Some(old));
+                if here.place.opaque || (marks.is_some() && self.is_whiteout(here, name)?) {
+                    self.add(path, How::Deleted, None, Some(old));
                 }
                 return Ok(());
             }
             (None, None) => return Ok(()), // a whiteout of nothing, or gone in the meantime
         };
-        self.compare(here, name, &path, &marks, &new, old.as_ref())?;
-        if new.kind == Kind::Directory {
-            let below = self.place_below(here, name, path, marks);
-            self.todo.push(below);
-        }
+        let marks = marks.map(|marks| marks.of_kind(new.kind));
+        let is_dir = new.kind == Kind::Directory;
+        let below = is_dir.then(|| self.place_below(here, name, path.clone(), marks.as_ref()));
+        self.compare(here, lower, (name, path), marks, new, old)?;
+        self.todo.extend(below);
         Ok(())
+    }
+
+    fn is_whiteout(&self, here: &Here, name: &OsStr) -> io::Result<bool> {
+        let Some(upper) = &here.upper else {
+            return Ok(false);
+        };
+        match upper.stat(name)? {
+            Some(stat) => is_whiteout(upper, name, &stat, self.view.marks),
+            None => Ok(false),
+        }
     }
 
     /// What happened to an entry that is there, by itself.
     fn compare(
         &mut self,
         here: &Here,
-        name: &OsStr,
-        path: &Path,
-        marks: &Option<Marks>,
-        new: &Stat,
-        old: Option<&Stat>,
+        lower: Option<&Inside<'_>>,
+        (name, path): (&OsStr, PathBuf),
+        marks: Option<Marks>,
+        new: Stat,
+        old: Option<Stat>,
     ) -> io::Result<()> {
         let redirect = marks.as_ref().and_then(|m| m.redirect.as_ref());
         let redirect = redirect.map(|from| resolve(here, from));
-        if let Some(from) = redirect.filter(|from| from != path) {
-            self.found.renamed.push((path.to_owned(), from.clone()));
+        if let Some(from) = redirect.filter(|from| *from != path) {
+            self.found.renamed.push((path.clone(), from.clone()));
             if self.renames == Renames::Shown {
-                self.add(path, How::Renamed { from }, Some(new), old.cloned());
+                self.add(path, How::Renamed { from }, Some(new), old);
                 return Ok(());
             }
         }
-        let how = match (old, &here.lower) {
-            (Some(old), Some(lower)) => {
-                let (new_at, old_at) = (At::new(&here.merged, name), At::new(lower, name));
-                let holds = |name: &OsStr, value: &[u8]| self.view.holds(name, value);
-                let mut what = differences((new_at, new), (old_at, old), &holds)?;
-                if path == Path::new("/etc/fstab")
-                    && self.is_inits_copy(&mut what, new_at, old_at)?
-                {
-                    if what.is_empty() {
-                        return Ok(());
-                    }
-                    self.add(path, How::Changed { what }, Some(new), Some(old.clone()));
-                    if let Some(change) = self.found.changes.last_mut() {
-                        change.from_init = true;
-                    }
-                    return Ok(());
+        let (mut how, mut from_init) = (How::Added, false);
+        if let (Some(old), Some(lower)) = (&old, lower) {
+            let (new_at, old_at) = (At::new(&here.merged, name), At::new(lower.dir, name));
+            let holds = |name: &OsStr, value: &[u8]| self.view.holds(name, value);
+            // The upper has said that there are none.
+            let has_none = marks
+                .as_ref()
+                .is_some_and(|m| !m.others && !m.metadata_only);
+            let new_xattrs = || match has_none {
+                true => Ok(Xattrs::new()),
+                false => here.merged.xattrs(name),
+            };
+            let mut what = differences(
+                (new_at, &new, &new_xattrs),
+                (old_at, old, &|| lower.xattrs(name)),
+                &holds,
+            )?;
+            from_init =
+                path == Path::new("/etc/fstab") && self.is_inits_copy(&mut what, new_at, old_at)?;
+            if what.is_empty() {
+                if !from_init && new.kind == Kind::File && new.links > 1 {
+                    self.found.same.insert(new.id, path);
                 }
-                if what.is_empty() {
-                    if new.kind == Kind::File && new.links > 1 {
-                        self.found.same.insert(new.id, path.to_owned());
-                    }
-                    return Ok(());
-                }
-                How::Changed { what }
+                return Ok(());
             }
-            _ => How::Added,
-        };
-        self.add(path, how, Some(new), old.cloned());
-        if let (Some(change), Some(marks)) = (self.found.changes.last_mut(), marks) {
-            change.metadata_only = marks.metadata_only;
+            how = How::Changed { what };
+        }
+        self.add(path, how, Some(new), old);
+        if let Some(change) = self.found.changes.last_mut() {
+            change.metadata_only = !from_init && marks.is_some_and(|m| m.metadata_only);
+            change.from_init = from_init;
         }
         Ok(())
     }
@@ -389,50 +440,61 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn add(&mut self, path: &Path, how: How, new: Option<&Stat>, old: Option<Stat>) {
-        let Some(stat) = new.or(old.as_ref()) else {
+    fn add(&mut self, path: PathBuf, how: How, new: Option<Stat>, old: Option<Stat>) {
+        let Some(stat) = new.as_ref().or(old.as_ref()) else {
             return; // there is one or the other
         };
         self.found.changes.push(Change {
-            path: path.to_owned(),
+            path,
             kind: stat.kind,
             how,
             metadata_only: false,
-            size: match (stat.kind, new) {
+            size: match (stat.kind, &new) {
                 (Kind::File, Some(stat)) => stat.size,
                 _ => 0,
             },
             from_init: false,
-            new: new.cloned(),
+            new,
             old,
         });
     }
 
     /// The directory `name`; `None` when the running system has no such directory.
-    fn below(&self, here: Option<&Here>, name: &OsStr) -> io::Result<Option<Place>> {
+    fn below(
+        &self,
+        current: &mut Current,
+        here: Option<&Here>,
+        name: &OsStr,
+    ) -> io::Result<Option<Place>> {
         let Some(here) = here else { return Ok(None) };
         let is_dir = |stat: Stat| stat.kind == Kind::Directory;
         if !here.merged.stat(name)?.is_some_and(is_dir) {
             return Ok(None);
         }
-        let marks = Marks::read(&here.upper, name, self.view.marks)?;
+        let marks = self.marks(current, here, &[name.to_owned()])?.pop();
+        let marks = marks.transpose()?.flatten();
+        let marks = marks.map(|marks| marks.of_kind(Kind::Directory));
         let path = here.place.path.join(name);
-        Ok(Some(self.place_below(here, name, path, marks)))
+        Ok(Some(self.place_below(here, name, path, marks.as_ref())))
     }
 
-    fn place_below(&self, here: &Here, name: &OsStr, path: PathBuf, marks: Option<Marks>) -> Place {
-        let marks = marks.filter(|m| m.stat.kind == Kind::Directory);
+    fn place_below(
+        &self,
+        here: &Here,
+        name: &OsStr,
+        path: PathBuf,
+        marks: Option<&Marks>,
+    ) -> Place {
         let mut below = Place {
             path,
             lower_path: here.place.lower_path.join(name),
-            opaque: marks.as_ref().is_some_and(|m| m.opaque)
-                || (here.place.opaque && here.lower.is_some()),
+            opaque: marks.is_some_and(|m| m.opaque) || (here.place.opaque && here.lower.is_some()),
             // In an unchanged directory nothing is listed, unless all is.
             whole: here.place.whole,
         };
-        match (marks.and_then(|m| m.redirect), self.renames) {
+        match (marks.and_then(|m| m.redirect.as_ref()), self.renames) {
             (Some(from), Renames::Shown) => {
-                below.lower_path = resolve(here, &from);
+                below.lower_path = resolve(here, from);
                 below.opaque = false;
             }
             (Some(_), Renames::Expanded) => {
@@ -522,6 +584,24 @@ mod tests {
                 format!("{} {how}", c.path.quoted())
             };
             Some(found.iter().map(text).collect())
+        }
+    }
+
+    #[test]
+    fn the_order_is_that_of_paths() {
+        let sorted = [
+            "/", "/a", "/a/b", "/a/b/c", "/a/b.c", "/a\n", "/a b", "/a.b", "/ab", "/b",
+        ];
+        for (n, a) in sorted.iter().enumerate() {
+            for (m, b) in sorted.iter().enumerate() {
+                let (a, b) = (Path::new(a), Path::new(b));
+                assert_eq!(order(a, b), n.cmp(&m), "{a:?} {b:?}");
+                assert_eq!(order(a, b), a.cmp(b), "{a:?} {b:?}");
+            }
+        }
+        for path in ["/", "/a", "/a/b"] {
+            let path = Path::new(path);
+            assert_eq!(joined(path, OsStr::new("x")), path.join("x"));
         }
     }
 

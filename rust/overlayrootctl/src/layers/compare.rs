@@ -61,10 +61,13 @@ impl What {
 /// copied up, which is no change that anybody made.
 pub type Holds<'a> = &'a dyn Fn(&OsStr, &[u8]) -> bool;
 
+/// An entry that is compared: where it is, what it is, and what reads its extended attributes.
+pub type Side<'a> = (At<'a>, &'a Stat, &'a dyn Fn() -> io::Result<Xattrs>);
+
 /// What is different in `new`, the running system's entry, from `old`, the lower's.
 pub fn differences(
-    (new, new_stat): (At<'_>, &Stat),
-    (old, old_stat): (At<'_>, &Stat),
+    (new, new_stat, new_xattrs): Side<'_>,
+    (old, old_stat, old_xattrs): Side<'_>,
     holds: Holds<'_>,
 ) -> io::Result<Vec<What>> {
     if new_stat.kind != old_stat.kind {
@@ -91,18 +94,13 @@ pub fn differences(
     if kind != Kind::Directory && !old_stat.has_time_of(new_stat) {
         what.push(What::Time);
     }
-    let xattrs = new.dir.xattrs(new.name)?;
-    if xattrs != expected(&xattrs, old, holds)? {
+    let (there, mut expected) = (new_xattrs()?, old_xattrs()?);
+    // Less those that a copy in the upper layer has lost.
+    expected.retain(|name, value| there.contains_key(name) || holds(name, value));
+    if there != expected {
         what.push(What::Attributes);
     }
     Ok(what)
-}
-
-/// The lower's attributes, less those that a copy in the upper layer has lost.
-fn expected(there: &Xattrs, old: At<'_>, holds: Holds<'_>) -> io::Result<Xattrs> {
-    let mut expected = old.dir.xattrs(old.name)?;
-    expected.retain(|name, value| there.contains_key(name) || holds(name, value));
-    Ok(expected)
 }
 
 /// Attributes that an entry is to have in the lower: its own, and those that the upper layer lost.
@@ -122,7 +120,7 @@ fn same_content(a: At<'_>, a_stat: &Stat, b: At<'_>, b_stat: &Stat) -> io::Resul
     if a_stat.size != b_stat.size {
         return Ok(false);
     }
-    content::is_same(&a.dir.file(a.name)?, &b.dir.file(b.name)?)
+    content::is_same(&a.dir.file(a.name)?, &b.dir.file(b.name)?, a_stat.size)
 }
 
 #[cfg(test)]
@@ -141,11 +139,13 @@ mod tests {
         let look = |name: &str| {
             let name = OsStr::new(name);
             let stat = |dir: &Dir| dir.stat(name).unwrap().unwrap();
-            let (new, old) = (
-                (At::new(&n, name), &stat(&n)),
-                (At::new(&o, name), &stat(&o)),
-            );
-            differences(new, old, &|name, _| name != "user.lost").unwrap()
+            let (new, old) = (stat(&n), stat(&o));
+            differences(
+                (At::new(&n, name), &new, &|| n.xattrs(name)),
+                (At::new(&o, name), &old, &|| o.xattrs(name)),
+                &|name, _| name != "user.lost",
+            )
+            .unwrap()
         };
         let both = |name: &str, a: &str, b: &str| {
             fs::write(new.path().join(name), a).unwrap();

@@ -90,9 +90,11 @@ fn pieces(
     Ok(())
 }
 
-/// Whether two files of the same length have the same contents.
-pub fn is_same(a: &File, b: &File) -> io::Result<bool> {
-    let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
+/// Whether two files of the same length, bytes, have the same contents. One that has grown since is looked at to its end,
+/// too.
+pub fn is_same(a: &File, b: &File, length: u64) -> io::Result<bool> {
+    let room = length.clamp(BLOCK, PIECE as u64) as usize;
+    let (mut left, mut right) = (vec![0; room], vec![0; room]);
     let mut at = 0;
     loop {
         let (mut start, end) = match (next_blocks(a, at)?, next_blocks(b, at)?) {
@@ -102,7 +104,7 @@ pub fn is_same(a: &File, b: &File) -> io::Result<bool> {
             (Some(one), Some(two)) => one.min(two),
         };
         while start < end {
-            let wanted = usize::try_from(end - start).map_or(PIECE, |rest| rest.min(PIECE));
+            let wanted = usize::try_from(end - start).map_or(room, |rest| rest.min(room));
             let one = left.get_mut(..wanted).unwrap_or_default();
             let two = right.get_mut(..wanted).unwrap_or_default();
             let (count, other) = (fill(a, start, one)?, fill(b, start, two)?);
@@ -220,9 +222,11 @@ mod tests {
         assert_eq!(copied.metadata().unwrap().len(), length);
         assert!(std::os::unix::fs::MetadataExt::blocks(&copied.metadata().unwrap()) < 64);
         assert_eq!(Digest::of(&copied, &stat(&copied)).unwrap(), digest);
-        assert!(is_same(&one, &copied).unwrap());
+        assert!(is_same(&one, &copied, length).unwrap());
         copied.write_all_at(b"z", 20 << 30).unwrap();
-        assert!(!is_same(&one, &copied).unwrap() && !is_same(&copied, &one).unwrap());
+        assert!(
+            !is_same(&one, &copied, length).unwrap() && !is_same(&copied, &one, length).unwrap()
+        );
         assert_ne!(Digest::of(&copied, &stat(&copied)).unwrap(), digest);
     }
 
@@ -238,15 +242,18 @@ mod tests {
                 whole[*at as usize..][..bytes.len()].copy_from_slice(bytes);
             }
             let dense = file(0, &[(0, whole.clone())]);
-            prop_assert!(is_same(&sparse, &dense).unwrap() && is_same(&dense, &sparse).unwrap());
+            for length in [300_001, 5000] {
+                prop_assert!(is_same(&sparse, &dense, length).unwrap());
+                prop_assert!(is_same(&dense, &sparse, length).unwrap());
+            }
             let digest = Digest::of(&dense, &stat(&dense)).unwrap();
             prop_assert_eq!(Digest::of(&sparse, &stat(&sparse)).unwrap(), digest);
             let copied = tempfile::tempfile().unwrap();
             prop_assert_eq!(copy(&sparse, &stat(&sparse), &copied).unwrap(), digest);
-            prop_assert!(is_same(&copied, &dense).unwrap());
+            prop_assert!(is_same(&copied, &dense, 300_001).unwrap());
             whole[150_000] ^= 1;
             let other = file(0, &[(0, whole)]);
-            prop_assert!(!is_same(&sparse, &other).unwrap());
+            prop_assert!(!is_same(&sparse, &other, 300_001).unwrap());
             prop_assert_ne!(Digest::of(&other, &stat(&other)).unwrap(), digest);
         }
     }

@@ -7,9 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, CWD,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::compare::{At, What};
@@ -59,7 +57,10 @@ pub struct Copied {
 impl Copied {
     /// In what an entry differs from the copy that was made; read from the disk, where it can be.
     pub fn differences(&self, at: At<'_>) -> io::Result<Vec<What>> {
-        let held = at.dir.hold(at.name)?;
+        let mut held = at.dir.hold(at.name)?;
+        if self.digest.is_some() {
+            held = held.opened()?;
+        }
         let found = held.stat()?;
         if found.kind != self.stat.kind {
             return Ok(vec![What::Type]);
@@ -153,31 +154,22 @@ fn was_just_made(there: &Stat, kind: Kind) -> bool {
 
 /// Owner, mode, attributes, times.
 pub fn set_attributes(stat: &Stat, xattrs: &Xattrs, entry: &Held) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
-    let (path, itself) = (entry.path(), AtFlags::empty());
-    rustix::fs::chownat(entry, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    entry.set_owner(stat.uid, stat.gid)?;
     if stat.kind != Kind::Symlink {
-        // After the owner: a change of owner takes set-user-ID bits away.
-        rustix::fs::chmodat(CWD, &path, Mode::from_raw_mode(stat.mode as _), itself)?;
+        entry.set_mode(stat.mode)?; // after the owner
     }
     set_xattrs(xattrs, entry)?;
-    Ok(rustix::fs::utimensat(
-        CWD,
-        &path,
-        &timestamps(stat),
-        itself,
-    )?)
+    entry.set_times(&timestamps(stat))
 }
 
 fn set_xattrs(wanted: &Xattrs, entry: &Held) -> io::Result<()> {
-    let path = entry.path();
     let there = entry.xattrs()?;
     for attribute in there.keys().filter(|a| !wanted.contains_key(*a)) {
-        rustix::fs::removexattr(&path, attribute)?;
+        entry.remove_xattr(attribute)?;
     }
     for (attribute, value) in wanted {
         if there.get(attribute) != Some(value) {
-            rustix::fs::setxattr(&path, attribute, value, XattrFlags::empty())?;
+            entry.set_xattr(attribute, value)?;
         }
     }
     Ok(())
@@ -228,16 +220,10 @@ pub fn copy_one_attribute(
     if there.kind != from.kind || there.kind == Kind::Symlink || there.links != 1 {
         return Err(Errno::BUSY.into());
     }
-    let (path, itself) = (held.path(), AtFlags::empty());
     match which {
-        What::Mode => {
-            rustix::fs::chmodat(CWD, &path, Mode::from_raw_mode(from.mode as _), itself)?;
-        }
-        What::Owner => {
-            let (uid, gid) = (Uid::from_raw(from.uid), Gid::from_raw(from.gid));
-            rustix::fs::chownat(&held, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-        }
-        What::Time => rustix::fs::utimensat(CWD, &path, &timestamps(from), itself)?,
+        What::Mode => held.set_mode(from.mode)?,
+        What::Owner => held.set_owner(from.uid, from.gid)?,
+        What::Time => held.set_times(&timestamps(from))?,
         What::Attributes => set_xattrs(xattrs, &held)?,
         What::Type | What::Content => return Err(Errno::INVAL.into()),
     }
@@ -291,6 +277,7 @@ pub fn remove(dir: &Dir, name: &OsStr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::XattrFlags;
     use std::fs;
     use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, IFlags, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, CWD,
+    AtFlags, FileType, Gid, IFlags, Mode, OFlags, RawDir, ResolveFlags, StatxAttributes,
+    StatxFlags, Timestamps, Uid, XattrFlags, CWD,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -155,13 +157,18 @@ impl Dir {
     /// Names in it, sorted.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.0)? {
-            let name = entry?.file_name().to_bytes().to_vec();
+        // Opened again: the place in a directory is the descriptor's.
+        let again = self.dir(OsStr::new("."))?;
+        let mut room = [MaybeUninit::uninit(); 16 << 10];
+        let mut entries = RawDir::new(&again, &mut room);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                names.push(OsString::from_vec(name));
+                names.push(OsString::from_vec(name.to_vec()));
             }
         }
-        names.sort();
+        names.sort_unstable();
         Ok(names)
     }
 
@@ -177,7 +184,10 @@ impl Dir {
     pub fn hold(&self, name: &OsStr) -> io::Result<Held> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let entry = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
-        Ok(Held(entry))
+        Ok(Held {
+            entry,
+            opened: false,
+        })
     }
 
     /// What chattr(1) has set on an entry, by its letters: of append-only, compressed, immutable and no dump, those
@@ -228,16 +238,11 @@ impl Dir {
     /// One extended attribute of an entry.
     pub fn xattr(&self, name: &OsStr, attribute: &str) -> io::Result<Option<Vec<u8>>> {
         let path = self.through(name);
-        match enough_room(|value| rustix::fs::lgetxattr(&path, attribute, value)) {
-            Ok(value) => Ok(Some(value)),
-            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
-            Err(error) if is_absent(&error.into()) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        value_of(|value| rustix::fs::lgetxattr(&path, attribute, value))
     }
 
     /// Path of an entry through the directory that is open, for calls that do not follow the name itself.
-    fn through(&self, name: &OsStr) -> PathBuf {
+    pub(super) fn through(&self, name: &OsStr) -> PathBuf {
         let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
         path.push(name);
         path
@@ -252,22 +257,38 @@ impl AsFd for Dir {
 
 /// An entry of any type that is held, not its name.
 #[derive(Debug)]
-pub struct Held(OwnedFd);
+pub struct Held {
+    entry: OwnedFd,
+    /// It is open for reading or writing, so that its descriptor will do. Otherwise calls that take no descriptor of
+    /// the other kind go through `/proc`, which costs three times as much.
+    opened: bool,
+}
 
 impl Held {
     /// One that was just made and opened.
     pub fn of(file: OwnedFd) -> Held {
-        Held(file)
+        Held {
+            entry: file,
+            opened: true,
+        }
+    }
+
+    /// The same, opened for reading when it is a regular file.
+    pub fn opened(self) -> io::Result<Held> {
+        match self.stat()?.kind {
+            Kind::File if !self.opened => Ok(Held::of(File::open(self.path())?.into())),
+            _ => Ok(self),
+        }
     }
 
     /// Its attributes now.
     pub fn stat(&self) -> io::Result<Stat> {
-        Stat::from_raw(&rustix::fs::fstat(&self.0)?)
+        Stat::from_raw(&rustix::fs::fstat(&self.entry)?)
     }
 
     /// A path that leads to it, and no further when it is a link.
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.entry.as_raw_fd()))
     }
 
     /// Flags by ioctl, on files and directories.
@@ -279,46 +300,120 @@ impl Held {
         rustix::fs::ioctl_getflags(File::open(self.path()).ok()?).ok()
     }
 
-    /// Opens it for reading; only a regular file is.
+    /// Opens it for reading; only a regular file is. One that is [`opened`](Held::opened) shares its place with what this
+    /// returns.
     pub fn file(&self) -> io::Result<File> {
-        match self.stat()?.kind {
-            Kind::File => File::open(self.path()),
+        match (self.stat()?.kind, self.opened) {
+            (Kind::File, false) => File::open(self.path()),
+            (Kind::File, true) => Ok(self.entry.try_clone()?.into()),
             _ => Err(Errno::INVAL.into()),
         }
     }
 
     /// Target of a symbolic link.
     pub fn link(&self) -> io::Result<OsString> {
-        let target = rustix::fs::readlinkat(&self.0, "", Vec::new())?;
+        let target = rustix::fs::readlinkat(&self.entry, "", Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()))
     }
 
     /// Extended attributes; none where the file system has none.
     pub fn xattrs(&self) -> io::Result<Xattrs> {
+        if self.opened {
+            return xattrs(
+                |list| rustix::fs::flistxattr(&self.entry, list),
+                |name, value| rustix::fs::fgetxattr(&self.entry, name, value),
+            );
+        }
         let path = self.path();
         xattrs(
             |list| rustix::fs::listxattr(&path, list),
             |name, value| rustix::fs::getxattr(&path, name, value),
         )
     }
+
+    /// Sets an extended attribute.
+    pub fn set_xattr(&self, name: &OsStr, value: &[u8]) -> io::Result<()> {
+        let flags = XattrFlags::empty();
+        Ok(match self.opened {
+            true => rustix::fs::fsetxattr(&self.entry, name, value, flags),
+            false => rustix::fs::setxattr(self.path(), name, value, flags),
+        }?)
+    }
+
+    /// Takes an extended attribute away.
+    pub fn remove_xattr(&self, name: &OsStr) -> io::Result<()> {
+        Ok(match self.opened {
+            true => rustix::fs::fremovexattr(&self.entry, name),
+            false => rustix::fs::removexattr(self.path(), name),
+        }?)
+    }
+
+    /// Sets owner and group. That takes set-user-ID bits away.
+    pub fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        let itself = AtFlags::EMPTY_PATH;
+        Ok(rustix::fs::chownat(
+            &self.entry,
+            "",
+            Some(uid),
+            Some(gid),
+            itself,
+        )?)
+    }
+
+    /// Sets the permission bits, 07777; a symbolic link has none.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode as _);
+        Ok(match self.opened {
+            true => rustix::fs::fchmod(&self.entry, mode),
+            false => rustix::fs::chmodat(CWD, self.path(), mode, AtFlags::empty()),
+        }?)
+    }
+
+    /// Sets the times.
+    pub fn set_times(&self, times: &Timestamps) -> io::Result<()> {
+        Ok(match self.opened {
+            true => rustix::fs::futimens(&self.entry, times),
+            false => rustix::fs::utimensat(CWD, self.path(), times, AtFlags::empty()),
+        }?)
+    }
 }
 
 impl AsFd for Held {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.entry.as_fd()
+    }
+}
+
+/// Names of extended attributes, each ended by a NUL byte, by a function that lists them; none where the file system
+/// has none.
+pub(super) fn list_of(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<u8>> {
+    match enough_room(list) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Vec::new()),
+        other => Ok(other?),
+    }
+}
+
+/// One extended attribute, by a function that reads it; `None` when there is none.
+pub(super) fn value_of(
+    get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Option<Vec<u8>>> {
+    match enough_room(get) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+        Err(error) if is_absent(&error.into()) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// All extended attributes, by a function that lists their names and one that reads a value.
-fn xattrs(
+pub(super) fn xattrs(
     list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
     get: impl Fn(&OsStr, &mut [u8]) -> rustix::io::Result<usize>,
 ) -> io::Result<Xattrs> {
-    let names = match enough_room(list) {
-        Ok(names) => names,
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Xattrs::new()),
-        Err(error) => return Err(error.into()),
-    };
+    let names = list_of(list)?;
     let mut found = Xattrs::new();
     for name in names
         .split(|&byte| byte == 0)
@@ -448,6 +543,47 @@ mod tests {
         let held = a.hold(OsStr::new("file")).unwrap();
         assert_eq!(held.stat().unwrap().kind, Kind::Symlink);
         assert_eq!(held.link().unwrap(), "/etc/passwd");
-        assert!(held.file().is_err());
+        assert!(held.opened().unwrap().file().is_err());
+    }
+
+    /// Whether it is held by an open file or by its place: the same is read and set.
+    #[test]
+    fn what_is_opened_is_the_same_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        fs::write(folder.path().join("a"), "content").unwrap();
+        let held = dir.hold(OsStr::new("a")).unwrap();
+        // Whatever takes the name.
+        fs::rename(folder.path().join("a"), folder.path().join("b")).unwrap();
+        symlink("b", folder.path().join("a")).unwrap();
+        let opened = dir.hold(OsStr::new("b")).unwrap().opened().unwrap();
+        assert!(opened.opened && !held.opened);
+        let name = OsStr::new("user.x");
+        for (number, one) in [&held, &opened].into_iter().enumerate() {
+            let other = [&opened, &held][number];
+            let time = rustix::fs::Timespec {
+                tv_sec: 7 + number as i64,
+                tv_nsec: 0,
+            };
+            one.set_mode(0o600 + number as u32).unwrap();
+            one.set_times(&Timestamps {
+                last_access: time,
+                last_modification: time,
+            })
+            .unwrap();
+            one.set_xattr(name, &[number as u8]).unwrap();
+            let stat = other.stat().unwrap();
+            assert_eq!(
+                (stat.mode, stat.modified.0),
+                (0o600 + number as u32, 7 + number as i64)
+            );
+            assert_eq!(other.xattrs().unwrap()[name], [number as u8]);
+            assert_eq!(one.xattrs().unwrap(), other.xattrs().unwrap());
+            one.remove_xattr(name).unwrap();
+            assert!(!other.xattrs().unwrap().contains_key(name));
+            let mut text = String::new();
+            io::Read::read_to_string(&mut other.file().unwrap(), &mut text).unwrap();
+            assert_eq!(text, "content");
+        }
     }
 }

@@ -4,10 +4,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::dir::{Dir, Kind, Stat};
+use super::inside::Inside;
 
 /// How the attributes of a normal mount begin. Only root sets them, not through the overlay.
 pub const TRUSTED: &str = "trusted.overlay.";
@@ -17,55 +18,78 @@ pub const USER: &str = "user.overlay.";
 /// Target of the link that hides a file, before whiteouts were devices (Linux 3.18).
 const OLD_WHITEOUT: &str = "(overlay-whiteout)";
 
-/// An entry of the upper, and how its marks begin.
-#[derive(Clone, Copy, Debug)]
-pub struct Marked<'a> {
-    /// The directory.
-    pub dir: &'a Dir,
-    /// The name in it.
-    pub name: &'a OsStr,
-    /// [`TRUSTED`] or [`USER`].
-    pub prefix: &'static str,
+/// What an upper's entry says by its attributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Nothing of the lower's directory of that name is seen. (`x` is something else: whiteouts that are attributes are
+    /// inside.)
+    pub opaque: bool,
+    /// Where in the lower the rest of a renamed entry is: from the top when it begins with `/`, otherwise beside it.
+    pub redirect: Option<PathBuf>,
+    /// Only attributes were changed, so that the contents are still the lower's.
+    pub metadata_only: bool,
+    /// It has attributes that are no marks, which are seen through the overlay.
+    pub others: bool,
 }
 
-impl Marked<'_> {
-    fn mark(&self, what: &str) -> io::Result<Option<Vec<u8>>> {
-        self.dir.xattr(self.name, &format!("{}{what}", self.prefix))
-    }
-
-    /// Whether the entry says that the lower's one is deleted.
-    pub fn is_whiteout(&self, stat: &Stat) -> io::Result<bool> {
-        match stat.kind {
-            Kind::CharDevice => Ok(stat.device == (0, 0)),
-            Kind::Symlink if self.dir.link(self.name)? == OLD_WHITEOUT => {
-                Ok(self.mark("whiteout")?.is_some())
+impl Marks {
+    /// Reads them; `None` when there is no such entry. `prefix` is [`TRUSTED`] or [`USER`].
+    pub fn read(
+        upper: &Inside<'_>,
+        name: &OsStr,
+        prefix: &'static str,
+    ) -> io::Result<Option<Marks>> {
+        let Some(list) = upper.list(name)? else {
+            return Ok(None);
+        };
+        let mut marks = Marks::default();
+        let attributes = list.split(|byte| *byte == 0).filter(|a| !a.is_empty());
+        for attribute in attributes {
+            let value = || upper.xattr(name, OsStr::from_bytes(attribute));
+            match attribute.strip_prefix(prefix.as_bytes()) {
+                Some(b"opaque") => marks.opaque = value()?.as_deref() == Some(b"y"),
+                Some(b"redirect") => {
+                    marks.redirect = value()?.map(|v| PathBuf::from(OsString::from_vec(v)));
+                }
+                Some(b"metacopy") => marks.metadata_only = true,
+                // The marks of another overlay above this one (Linux 6.7).
+                Some(mark) if !mark.starts_with(b"overlay.") => {}
+                _ => marks.others = true,
             }
-            Kind::File if stat.size == 0 => Ok(self.mark("whiteout")?.is_some()),
-            _ => Ok(false),
         }
+        Ok(Some(marks))
     }
 
-    /// Whether nothing of the lower's directory of that name is seen. (`x` is something else: whiteouts that
-    /// are attributes are inside.)
-    pub fn is_opaque(&self) -> io::Result<bool> {
-        Ok(self.mark("opaque")?.as_deref() == Some(b"y"))
+    /// What counts where an entry of a kind is seen: a directory is opaque, a file has its contents elsewhere.
+    pub fn of_kind(mut self, kind: Kind) -> Marks {
+        let is_dir = kind == Kind::Directory;
+        self.metadata_only &= kind == Kind::File;
+        self.opaque &= is_dir;
+        // A file has one only while its contents are still the lower's.
+        if !is_dir && !self.metadata_only {
+            self.redirect = None;
+        }
+        self
     }
+}
 
-    /// Where in the lower the rest of a renamed entry is: from the top when it begins with `/`, otherwise
-    /// beside it.
-    pub fn redirect(&self) -> io::Result<Option<PathBuf>> {
-        let value = self.mark("redirect")?;
-        Ok(value.map(|v| PathBuf::from(OsString::from_vec(v))))
-    }
-
-    /// Whether only attributes were changed, so that the contents are still the lower's.
-    pub fn is_metadata_only(&self) -> io::Result<bool> {
-        Ok(self.mark("metacopy")?.is_some())
+/// Whether an entry of the upper says that the lower's one is deleted.
+pub fn is_whiteout(dir: &Dir, name: &OsStr, stat: &Stat, prefix: &'static str) -> io::Result<bool> {
+    let is_marked = || -> io::Result<bool> {
+        let mark = dir.xattr(name, &format!("{prefix}whiteout"))?;
+        Ok(mark.is_some())
+    };
+    match stat.kind {
+        Kind::CharDevice => Ok(stat.device == (0, 0)),
+        Kind::Symlink if dir.link(name)? == OLD_WHITEOUT => is_marked(),
+        Kind::File if stat.size == 0 => is_marked(),
+        _ => Ok(false),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::inside::Current;
     use super::*;
     use rustix::fs::{lsetxattr, mknodat, FileType, Mode, XattrFlags};
     use std::fs;
@@ -82,14 +106,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let dir = Dir::open(folder.path()).unwrap();
-        let marked = |name: &'static str, prefix| Marked {
-            dir: &dir,
-            name: OsStr::new(name),
-            prefix,
+        let mut current = Current::take();
+        let mut marks = |name: &str, prefix| {
+            let inside = current.enter(&dir).unwrap();
+            let found = Marks::read(&inside, OsStr::new(name), prefix).unwrap();
+            let kind = dir.stat(OsStr::new(name)).unwrap()?.kind;
+            Some(found?.of_kind(kind))
         };
-        let whiteout = |name: &'static str, prefix| {
+        let whiteout = |name: &str, prefix| {
             let stat = dir.stat(OsStr::new(name)).unwrap().unwrap();
-            marked(name, prefix).is_whiteout(&stat).unwrap()
+            is_whiteout(&dir, OsStr::new(name), &stat, prefix).unwrap()
         };
         fs::write(at("empty"), "").unwrap();
         assert!(!whiteout("empty", USER));
@@ -98,17 +124,37 @@ mod tests {
         set(&at("empty"), "user.overlay.whiteout", b"");
         assert!(whiteout("empty", USER) && !whiteout("empty", TRUSTED));
 
+        let none = Marks::default();
+        let others = Marks {
+            others: true,
+            ..Marks::default()
+        };
         fs::create_dir(at("dir")).unwrap();
-        let folder_marks = marked("dir", USER);
-        assert!(!folder_marks.is_opaque().unwrap());
+        assert_eq!(marks("none", USER), None);
+        assert_eq!(marks("dir", USER).unwrap(), none);
         set(&at("dir"), "user.overlay.opaque", b"x");
-        assert!(!folder_marks.is_opaque().unwrap());
+        assert_eq!(marks("dir", USER).unwrap(), none);
         set(&at("dir"), "user.overlay.opaque", b"y");
-        assert!(folder_marks.is_opaque().unwrap());
+        assert!(marks("dir", USER).unwrap().opaque);
         set(&at("dir"), "user.overlay.redirect", b"/a/b");
-        assert_eq!(folder_marks.redirect().unwrap(), Some("/a/b".into()));
-        assert_eq!(marked("dir", TRUSTED).redirect().unwrap(), None);
-        assert!(!folder_marks.is_metadata_only().unwrap());
+        let redirect = marks("dir", USER).unwrap().redirect;
+        assert_eq!(redirect, Some("/a/b".into()));
+        // In an overlay whose marks are others they are attributes that anybody may set.
+        assert_eq!(marks("dir", TRUSTED).unwrap(), others);
+
+        // Of a file neither counts, as long as it has its own contents.
+        fs::write(at("file"), "x").unwrap();
+        set(&at("file"), "user.overlay.opaque", b"y");
+        set(&at("file"), "user.overlay.redirect", b"/a/b");
+        assert_eq!(marks("file", USER).unwrap(), none);
+        set(&at("file"), "user.overlay.metacopy", b"");
+        let found = marks("file", USER).unwrap();
+        assert!(found.metadata_only && found.redirect.is_some() && !found.others);
+        for name in ["user.a", "user.overlay.overlay.opaque"] {
+            fs::write(at(name), "x").unwrap();
+            set(&at(name), name, b"1");
+            assert_eq!(marks(name, USER).unwrap(), others, "{name}");
+        }
 
         if !rustix::process::geteuid().is_root() {
             return;
@@ -123,6 +169,6 @@ mod tests {
         assert!(whiteout("unmarked", TRUSTED));
         fs::write(at("meta"), "x").unwrap();
         set(&at("meta"), "trusted.overlay.metacopy", b"");
-        assert!(marked("meta", TRUSTED).is_metadata_only().unwrap());
+        assert!(marks("meta", TRUSTED).unwrap().metadata_only);
     }
 }

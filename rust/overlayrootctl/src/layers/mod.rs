@@ -7,5 +7,6 @@ pub mod content;
 pub mod copy;
 pub mod descent;
 pub mod dir;
+pub mod inside;
 pub mod marks;
 pub mod view;

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use overlayroot::mountinfo::{self, Mount};
@@ -165,7 +166,11 @@ impl View {
 
     /// Whether the layers themselves are at this path or below.
     pub fn is_own(&self, path: &Path) -> bool {
-        self.own.iter().any(|own| path.starts_with(own))
+        let path = path.as_os_str().as_bytes();
+        self.own.iter().any(|own| {
+            let below = path.strip_prefix(own.as_os_str().as_bytes());
+            below.is_some_and(|below| matches!(below.first(), None | Some(b'/')))
+        })
     }
 }
 
@@ -177,6 +182,23 @@ pub fn reading(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_paths_and_what_is_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        let view = View::of(here, here, here, here);
+        for (path, own) in [
+            ("/.overlayroot", true),
+            ("/.overlayroot/new/1", true),
+            ("/.overlayroot2", false),
+            ("/.overlay", false),
+            ("/a/.overlayroot", false),
+            ("/", false),
+        ] {
+            assert_eq!(view.is_own(Path::new(path)), own, "{path}");
+        }
+    }
 
     #[test]
     fn what_cannot_be_tried_is_not_held() {
