@@ -149,7 +149,7 @@ impl Plan {
         let named: HashSet<&PathBuf> = paths.iter().collect();
         let mut reasons = Vec::new();
         let mut chosen: Vec<Change> = Vec::new();
-        let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut seen: HashSet<PathBuf> = HashSet::new();
         let (mut renamed, mut same) = (Vec::new(), HashMap::new());
         for path in paths {
             if seen.contains(path) {
@@ -182,7 +182,7 @@ impl Plan {
             true => CommitList::read()?,
             false => CommitList::default(),
         };
-        let parents: BTreeSet<PathBuf> = plan.steps.iter().map(|s| s.path.clone()).collect();
+        let parents: HashSet<PathBuf> = plan.steps.iter().map(|s| s.path.clone()).collect();
         let (mut fixed, mut merged) = (Fixed::new(&view.lower), Folders::of(&view.merged));
         for change in chosen {
             if parents.contains(&change.path) {

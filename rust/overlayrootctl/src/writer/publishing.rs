@@ -245,7 +245,11 @@ impl<'a> Synced<'a> {
                     if is_dir && matches!(operation.deed, Deed::Put { .. }) {
                         touched.insert(path.clone());
                     }
-                    touched.extend(path.parent().map(Path::to_owned));
+                    // Most are in one directory.
+                    let parent = path.parent();
+                    if touched.last().map(PathBuf::as_path) != parent {
+                        touched.extend(parent.map(Path::to_owned));
+                    }
                     None
                 }
                 Ok(Err(reason)) => {

@@ -202,6 +202,7 @@ impl Staging<'_> {
             _ => None,
         };
         let holds = |name: &OsStr, value: &[u8]| self.view.holds(name, value);
+        let held = held.opened()?;
         let xattrs = wanted_xattrs(held.xattrs()?, old, &holds)?;
         let copied = copy::copy(&held, &xattrs, new, name)?;
         is_still(step.kind, &copied.stat)?;
