@@ -47,8 +47,37 @@ class System:
         return self.run("cat /proc/cmdline").split()
 
     def settle(self) -> None:
-        """Waits until udev has loaded the drivers, of which one is the SPI NOR flash's."""
-        self.run("udevadm settle --timeout=600; test -e /dev/mtd0", timeout=660)
+        """Waits until udev has loaded the SPI NOR flash's driver; without udev that is loaded here."""
+        load = "modprobe -a spi-imx spi-nor" if self.strategy.bare else "udevadm settle --timeout=600"
+        self.run(f"{load}; test -e /dev/mtd0", timeout=660)
+
+
+def assert_protected(system: System, size: str) -> None:
+    """`/` is RAM over the read-only root, and everything that says so agrees."""
+    assert system.strategy.verdict.startswith("protected: / is RAM over read-only /dev/mmcblk")
+    root, lower, ram = (system.mount(m) for m in ("/", "/mnt/root-RO", "/mnt/root-RW"))
+    assert root["fstype"] == "overlay"
+    assert {
+        "lowerdir=/mnt/root-RO",
+        "upperdir=/mnt/root-RW/upper",
+        "workdir=/mnt/root-RW/work",
+    } <= set(root["options"])
+    assert (lower["fstype"], "ro" in lower["options"]) == ("ext4", True)
+    assert (ram["fstype"], "rw" in ram["options"]) == ("tmpfs", True)
+    report = system.report()
+    assert (report["wanted"], report["reached"], report["protected"]) == ("ram", "ram", True)
+    assert report["root"]["device"] == lower["source"]
+    assert {"overlayfs=yes", f"ofs-size={size}"} <= set(system.command_line())
+    origins = {setting["name"]: setting for setting in report["settings"]}
+    assert origins["ofs-size"] == {"name": "ofs-size", "value": size, "origin": "command line"}
+
+
+def assert_writable(system: System) -> None:
+    """`/` is the card itself."""
+    assert system.strategy.verdict.startswith("NOT PROTECTED: / is writable (/dev/mmcblk")
+    root = system.mount("/")
+    assert (root["fstype"], "rw" in root["options"]) == ("ext4", True)
+    assert system.report()["reached"] == "writable"
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +85,14 @@ def board(strategy: BoardStrategy) -> Iterator[BoardStrategy]:
     """The board; it is off when the tests are done."""
     yield strategy
     strategy.cut_power()
+
+
+@pytest.fixture(scope="module")
+def bare(board: BoardStrategy) -> Iterator[None]:
+    """For a module whose boots are about what comes before Debian's init: it is left out if possible."""
+    board.set_bare(True)
+    yield
+    board.set_bare(False)
 
 
 @pytest.fixture

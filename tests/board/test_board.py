@@ -1,76 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""The whole chain on a board: U-Boot's environment, command line, overlay, and the plug that is pulled.
+"""From U-Boot's environment to the overlay, and the plug that is pulled.
 
 Each test leaves a board behind that boots protected. They run in order: a boot that one test has made is
-used by the next where it can be, as a boot takes 40 s under emulation.
+used by the next where it can be. Debian's init is left out where that can be.
 """
 
 import re
 
 import pytest
-from conftest import System, await_flash, boot_without_environment, mtools
+from conftest import System, assert_protected, assert_writable, await_flash, boot_without_environment, mtools
 from labgrid_board import BoardStrategy, Status
 
-
-def assert_protected(system: System, size: str) -> None:
-    """`/` is RAM over the read-only root, and everything that says so agrees."""
-    assert system.strategy.verdict.startswith("protected: / is RAM over read-only /dev/mmcblk")
-    root, lower, ram = (system.mount(m) for m in ("/", "/mnt/root-RO", "/mnt/root-RW"))
-    assert root["fstype"] == "overlay"
-    assert {
-        "lowerdir=/mnt/root-RO",
-        "upperdir=/mnt/root-RW/upper",
-        "workdir=/mnt/root-RW/work",
-    } <= set(root["options"])
-    assert (lower["fstype"], "ro" in lower["options"]) == ("ext4", True)
-    assert (ram["fstype"], "rw" in ram["options"]) == ("tmpfs", True)
-    report = system.report()
-    assert (report["wanted"], report["reached"], report["protected"]) == ("ram", "ram", True)
-    assert report["root"]["device"] == lower["source"]
-    assert {"overlayfs=yes", f"ofs-size={size}"} <= set(system.command_line())
-    origins = {setting["name"]: setting for setting in report["settings"]}
-    assert origins["ofs-size"] == {"name": "ofs-size", "value": size, "origin": "command line"}
-
-
-def assert_writable(system: System) -> None:
-    """`/` is the card itself."""
-    assert system.strategy.verdict.startswith("NOT PROTECTED: / is writable (/dev/mmcblk")
-    root = system.mount("/")
-    assert (root["fstype"], "rw" in root["options"]) == ("ext4", True)
-    assert system.report()["reached"] == "writable"
-
-
-def test_environment_reaches_the_overlay(board: BoardStrategy, system: System) -> None:
-    board.boot(ofs__size="64M")
-    assert_protected(system, "64M")
-    assert "size=65536k" in system.mount("/mnt/root-RW")["options"]
-
-
-def test_system_is_in_order(board: BoardStrategy, system: System) -> None:
-    board.transition(Status.shell)
-    assert system.run("systemctl is-system-running --wait", timeout=900) == "running"
-    fstab = system.run("cat /etc/fstab")
-    assert fstab.startswith("# overlayroot: this copy of /etc/fstab lives in RAM.")
-    active = [line.split()[1] for line in fstab.splitlines() if line and not line.startswith("#")]
-    assert active == ["/mnt/root-RO", "/boot/firmware"]
-    assert system.run("systemctl is-active overlayroot-check overlayroot-watch").split() == ["active"] * 2
-    assert "/mnt/root-RO" not in system.run("cat /mnt/root-RO/etc/fstab")
-    log = system.run("dmesg")
-    assert board.verdict in log
-
-
-def test_lower_is_opened_and_closed_as_in_the_article(board: BoardStrategy, system: System) -> None:
-    board.transition(Status.shell)
-    system.run("mount -o remount,rw /mnt/root-RO")
-    system.run("echo kept > /mnt/root-RO/etc/article && sync")
-    system.run("mount -o remount,ro /mnt/root-RO")
-    assert "ro" in system.mount("/mnt/root-RO")["options"]
-    board.transition(Status.off)
-    before = board.root_hash()
-    board.transition(Status.shell)
-    assert system.run("cat /etc/article") == "kept"
-    board.transition(Status.off)
-    assert board.root_hash() == before
+pytestmark = pytest.mark.usefixtures("bare")
 
 
 def test_plug_pulled_while_writing(board: BoardStrategy, system: System) -> None:

@@ -9,8 +9,6 @@ import struct
 import subprocess
 
 import pytest
-from conftest import System
-from labgrid_board import BoardStrategy, Status
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
@@ -42,22 +40,6 @@ def test_names_are_resolved_by_the_board_itself(image: pathlib.Path) -> None:
     assert "Type: symlink" in debugfs(
         image, "stat /etc/systemd/system/sysinit.target.wants/systemd-resolved.service"
     )
-
-
-def test_name_servers_come_from_dhcp(board: BoardStrategy, system: System) -> None:
-    board.transition(Status.shell)
-    # Linux does not find the emulated network card: a wired network within the board, a server at its end.
-    server = ["[Match]", "Name=served", "[Network]", "Address=192.0.2.1/24", "DHCPServer=yes", "[DHCPServer]"]
-    lines = " ".join(f"'{line}'" for line in [*server, "DNS=192.0.2.53"])
-    folder = "/run/systemd/network"
-    system.run(f"mkdir -p {folder}; printf '%s\\n' {lines} >{folder}/10-served.network; networkctl reload")
-    try:
-        system.run("ip link add wired type veth peer name served")
-        found = "/run/systemd/resolve/resolv.conf"
-        system.run(f"timeout 600 sh -c 'until grep -qs 192.0.2.53 {found}; do sleep 1; done'", timeout=660)
-        assert "nameserver 127.0.0.53" in system.run("cat /etc/resolv.conf")
-    finally:
-        board.cut_power()
 
 
 def test_nothing_of_the_host_is_in_it(image: pathlib.Path) -> None:

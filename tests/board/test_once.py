@@ -8,12 +8,13 @@ import itertools
 import pathlib
 
 import pytest
-from conftest import System, boot_without_environment
+from conftest import System, assert_protected, assert_writable, boot_without_environment
 from emulator import ENV_AREA, ENV_SIZE
 from labgrid_board import BoardStrategy, Status
-from test_board import assert_protected, assert_writable
 from uboot_environment import BadEnvironmentError, pack, unpack
 from writelog import prefixes, writes
+
+pytestmark = pytest.mark.usefixtures("bare")
 
 # What U-Boot itself sets while it boots: saveenv saves it with the rest, and no boot depends on it.
 TRANSIENT = {"bootfstype", "devplist", "fdtcontroladdr", "fileaddr", "filesize", "reset_cause"}

@@ -15,9 +15,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import System, mtools
+from conftest import System, assert_protected, assert_writable, mtools
 from labgrid_board import PATIENCE, BoardStrategy, Status
-from test_board import assert_protected, assert_writable
 from writelog import writes
 
 # Where the boot partition begins, and what its uEnv.txt says before: more than a cluster.
@@ -124,6 +123,7 @@ def test_settings_in_a_file(board: BoardStrategy, system: System, recording: Rec
     try:
         assert read(card, "uEnv.txt") == f"{BEFORE}overlayfs=no\n".encode()
         assert_whole_at_each_write(recording)
+        board.set_bare(True)
         board.transition(Status.shell)
         assert_writable(system)
         ctl(system, "enable --store file")
@@ -132,6 +132,7 @@ def test_settings_in_a_file(board: BoardStrategy, system: System, recording: Rec
     finally:
         board.cut_power()
         mtools("mdel", card, "::uEnv.txt")
+        board.set_bare(False)
 
 
 def assert_whole_at_each_write(recording: Recording) -> None:

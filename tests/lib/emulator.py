@@ -86,6 +86,8 @@ class Board:
             raise EmulatorError(f'{missing} is not set; eval "$(scripts/board-env)"') from missing
         self.card, self.flash = folder / "sd.img", folder / "spi.img"
         self.u_boot = folder / "u-boot.imx"
+        # What its environment says besides the defaults; a test that changes it also calls set_environment().
+        self.quirks = dict(QUIRKS)
         # Logs of all writes to "flash" and "card", when a test asks for them (writelog.py).
         self.write_logs: dict[str, pathlib.Path] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +98,7 @@ class Board:
         if not fresh and self.card.exists() and self.card.stat().st_mtime > image.stat().st_mtime:
             return
         flash = bytearray(b"\xff" * NOR_SIZE)
-        flash[ENV_AREA] = uboot_environment.pack(default_environment(code) | QUIRKS, ENV_SIZE)
+        flash[ENV_AREA] = uboot_environment.pack(default_environment(code) | self.quirks, ENV_SIZE)
         self.flash.write_bytes(flash)
         self.insert(image)
 
