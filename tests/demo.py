@@ -100,7 +100,7 @@ def article(story: Story) -> None:
     story.tell("Packages can be installed and removed, too; that is as short-lived:")
     story.type("dpkg --remove less", timeout=120)
     story.tell("What is so now, and what the next boot will be:")
-    story.type("udevadm settle; overlayrootctl status", timeout=300)
+    story.type("overlayrootctl status", timeout=120)
 
 
 def pull_the_plug(story: Story, before: str) -> None:
@@ -136,8 +136,6 @@ def writable_boot(story: Story, before: str) -> None:
     """The way to change the root for good."""
     story.chapter("One writable boot, for a change that stays")
     shell = story.strategy.shell
-    # U-Boot's environment is in a flash whose driver udev loads.
-    shell.run_check("udevadm settle --timeout=300", timeout=330)
     said = story.type("overlayrootctl disable --once", timeout=120)
     story.check("the request is in U-Boot's environment", any("overlayfs_once=no" in line for line in said))
     story.restart()

@@ -55,7 +55,7 @@ def test_environment_is_changed_for_good(board: BoardStrategy, system: System) -
     await_flash(board, {"overlayfs": "no"})
     board.transition(Status.shell)
     assert_writable(system)
-    system.settle()
+    system.need_flash()
     assert system.run("fw_printenv overlayfs") == "overlayfs=no"
     system.run("fw_setenv overlayfs yes; fw_setenv ofs_size 10%")
     board.reboot()
@@ -102,6 +102,23 @@ def test_root_that_is_to_be_verified_needs_the_initramfs(board: BoardStrategy, c
     finally:
         board.cut_power()
         mtools("mren", card, "::away.gz", "::overlayroot.uInitrd")
+
+
+@pytest.mark.lg_feature("card")
+def test_board_without_a_root_restarts(board: BoardStrategy, card, tmp_path) -> None:
+    (tmp_path / "uEnv.txt").write_text(
+        "ofs_root=/dev/mmcblk7p2\nofs_bootargs=ofs-wait=1 ofs-reboot-delay=1\n"
+    )
+    mtools("mcopy", card, str(tmp_path / "uEnv.txt"), "::")
+    try:
+        board.transition(Status.uboot)
+        board.uboot.boot()
+        board.console.expect("device /dev/mmcblk7p2 absent after 1 s", timeout=300)
+        # U-Boot again.
+        board.console.expect("Hit any key to stop autoboot", timeout=300)
+    finally:
+        board.cut_power()
+        mtools("mdel", card, "::uEnv.txt")
 
 
 def test_boundarys_u_boot_names_the_device_tree(board: BoardStrategy) -> None:

@@ -52,7 +52,7 @@ def test_request_is_used_up(board: BoardStrategy, system: System, recording: Rec
     with emulated.recorded("flash", recording.log):
         board.transition(Status.shell)
         assert_protected(system, "20")
-        system.settle()
+        system.need_flash()
         said = system.run("overlayrootctl disable --once")
         assert "overlayfs_once=no" in said
         assert "The next boot is writable; the ones after it protect the root again" in said

@@ -58,7 +58,7 @@ def ctl(system: System, command: str) -> dict:
 
 def test_settings_in_the_environment(board: BoardStrategy, system: System, recording: Recording) -> None:
     board.transition(Status.shell)
-    system.settle()
+    system.need_flash()
     done = ctl(system, "size 48M")
     assert done["store"] == "U-Boot's environment"
     assert [(c["name"], c["to"]) for c in done["changes"]] == [("ofs-size", "48M")]
@@ -103,7 +103,7 @@ def wait_for(system: System, text: str) -> str:
 def test_an_environment_that_is_torn(board: BoardStrategy, system: System) -> None:
     """Seen at a wrong place, half of it is missing. The environment itself is left as it was found."""
     board.transition(Status.shell)
-    system.settle()
+    system.need_flash()
     system.run("fw_setenv ofs-size; sed 's/0xC0000/0xC1000/' /etc/fw_env.config > /tmp/fw_env.config")
     said = system.run("overlayrootctl enable --fw-config /tmp/fw_env.config 2>&1; test $? = 1")
     assert "the checksum (CRC) is wrong at 0xc1000 of /dev/mtd0" in said

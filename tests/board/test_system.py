@@ -36,7 +36,7 @@ def test_system_is_in_order(board: BoardStrategy, system: System) -> None:
 
 def test_status(board: BoardStrategy, system: System) -> None:
     board.transition(Status.shell)
-    system.settle()
+    system.need_flash()
     said = status(system)
     assert (said["state"], said["level"], said["disagreements"]) == ("protected", "ok", [])
     assert said["root"]["device"] == system.mount("/mnt/root-RO")["source"]
@@ -77,7 +77,7 @@ def test_what_is_kept_survives_the_plug(board: BoardStrategy, system: System) ->
     done = json.loads(system.run("overlayrootctl --json commit /etc/kept /etc/issue"))
     assert [c["path"] for c in done["committed"]] == ["/etc/kept", "/etc/issue"]
     assert "ro" in system.mount("/mnt/root-RO")["options"]
-    system.settle()
+    system.need_flash()
     system.run(
         "overlayrootctl edit -- sh -c 'echo edited > /etc/edited; test -e /proc/1 && test -e /dev/mtd0'"
     )
