@@ -47,8 +47,9 @@ QUIRKS = {
     # watchdog, once started, forgets how to reset the board at a reboot: systemd must not start it.
     "bootargs": "modprobe.blacklist=etnaviv,imx_ipu_v3,imxdrm,imx_ldb,dw_hdmi_imx,parallel_display,"
     "panel_simple,coda_vpu,imx_media_common,imx6_media,imx6_media_csi,imx6_mipi_csi2,video_mux,ov5640,caam,"
-    "snd_soc_sgtl5000,snd_soc_fsl_ssi,snd_soc_fsl_asoc_card,snd_soc_imx_audmux,flexcan,imx_thermal,"
-    "imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,ahci_imx,fec,pwm_imx27 "
+    "snd_soc_sgtl5000,snd_soc_fsl_ssi,snd_soc_fsl_asoc_card,snd_soc_imx_audmux,"
+    "snd_soc_imx_sgtl5000,flexcan,imx_thermal,imx_sdma,phy_mxs_usb,usb_phy_generic,ci_hdrc_imx,usbmisc_imx,"
+    "ahci_imx,fec,pwm_imx27,cfg80211 "
     "systemd.watchdog_device=/dev/none "
     # On a busy machine the console itself comes late, and journald has taken 53 s to start. systemd gives a
     # service 90, and three minutes between two signs of life.
