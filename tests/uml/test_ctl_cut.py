@@ -86,10 +86,16 @@ def tools(folder: pathlib.Path) -> None:
         (folder / name).mkdir()
 
 
-def record(rig: Rig, script: str, options: str = "") -> tuple[bytes, pathlib.Path, str]:
-    """The real root before, the log of what was written to it, and what the script printed."""
-    make = ("-b", str(BLOCK), "-m", "0")
-    disk = uml.disk(rig.folder / "real.img", change=real_root, size=12, options=make)
+def record(
+    rig: Rig, script: str, options: str = "", disk: pathlib.Path | None = None
+) -> tuple[bytes, pathlib.Path, str]:
+    """The real root before, the log of what was written to it, and what the script printed.
+
+    `disk` is a real root that an earlier boot has left; it is changed.
+    """
+    if disk is None:
+        make = ("-b", str(BLOCK), "-m", "0")
+        disk = uml.disk(rig.folder / "real.img", change=real_root, size=12, options=make)
     before = disk.read_bytes()
     log = rig.folder / "log.img"
     with log.open("wb") as file:
@@ -105,6 +111,13 @@ def record(rig: Rig, script: str, options: str = "") -> tuple[bytes, pathlib.Pat
     )
     assert writelog.writes(log), f"nothing was recorded: {boot.script}"
     return before, log, boot.script
+
+
+def committed(rig: Rig) -> pathlib.Path:
+    """A real root in which an earlier boot has committed all of CHANGE."""
+    _, _, printed = record(rig, f"{CHANGE}\n{COMMIT}")
+    assert outputs(printed)["commit"][0] == 0, printed
+    return rig.folder / "real.img"
 
 
 def files_after_cut(medium: bytes, folder: pathlib.Path) -> dict[str, str | None]:
@@ -184,6 +197,19 @@ def test_undo(rig: Rig) -> None:
     new = {name: new for name, (_, new) in FILES.items()}
     old = {name: old for name, (old, _) in FILES.items()}
     assert states[0] == states[-1] == old and new in states
+
+
+@pytest.mark.timeout(7200)
+def test_purge(rig: Rig) -> None:
+    """A later boot gives up what is kept, each step by itself: no file of the system changes."""
+    before, log, printed = record(rig, "ctl purge purge", ",sync", committed(rig))
+    assert outputs(printed)["purge"][0] == 0, printed
+    kept = []
+    for medium in cuts(before, writelog.writes(log)):
+        files = files_after_cut(medium, rig.folder)
+        assert files == {name: new for name, (_, new) in FILES.items()}, f"cut {len(kept)}"
+        kept.append(len(list((rig.folder / "files/.overlayroot").rglob("*"))))
+    assert kept[0] > kept[-1] == 0 and len(set(kept)) > 3, kept
 
 
 def attributes_after_cut(medium: bytes, folder: pathlib.Path) -> tuple[str, ...]:
