@@ -60,7 +60,7 @@ OVERLAYROOT_ROOT[doc] = "What is passed as `ofs-root=`. The number of a card dif
 
 # --- Booting.
 OVERLAYROOT_BOOT ??= "${@overlayroot.routes.default(d)}"
-OVERLAYROOT_BOOT[doc] = "The way to boot ([boards.md](boards.md)): `script` (our boot script in U-Boot), `extlinux` (extlinux.conf in U-Boot), `efi` (systemd-boot, GRUB or a UKI), `rpi` (the firmware of a Raspberry Pi), or `bundle` (a kernel that carries the initramfs, whoever starts it: `INITRAMFS_IMAGE_BUNDLE`). Default: what the machine's configuration says."
+OVERLAYROOT_BOOT[doc] = "The way to boot ([boards.md](boards.md)): `script` (our boot script in U-Boot), `extlinux` (extlinux.conf in U-Boot), `fit` (our boot script and a FIT image that holds the initramfs), `efi` (systemd-boot, GRUB or a UKI), `rpi` (the firmware of a Raspberry Pi), or `bundle` (a kernel that carries the initramfs, whoever starts it: `INITRAMFS_IMAGE_BUNDLE`). Default: what the machine's configuration says."
 
 OVERLAYROOT_BOARDS ??= "${@' '.join(overlayroot.boards.KNOWN)}"
 OVERLAYROOT_BOARDS[doc] = "Machines (or names of `MACHINEOVERRIDES`) whose boot loader is known to start what is on the boot partition before anything else: default `imx6qdlsabresd nitrogen6sx nitrogen6x nitrogen6x-lite nitrogen7 wandboard`. Append a machine that you have seen do so; its builds warn. Others are refused."

@@ -128,8 +128,8 @@ def other_files(d, kernel: str, allowed: Callable = lambda name: False) -> list:
     for entry, source, target in boot_entries(d):
         why = ""
         if entry in ours:
-            continue
-        if target == kernel:
+            found = found or target == kernel
+        elif target == kernel:
             found = True
         elif is_kernel(d, source):
             why = "a second kernel"

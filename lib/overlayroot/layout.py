@@ -5,6 +5,7 @@
 """
 
 import pathlib
+import re
 
 from . import wks
 
@@ -109,8 +110,10 @@ def initramfs_file(d) -> str:
 def wic_options(d) -> list:
     """Options of wic.py that are about the layout."""
     options = []
-    if d.getVar("OVERLAYROOT_ROOT").startswith(f"PARTUUID={d.getVar('OVERLAYROOT_DISK_SIGNATURE')}-"):
-        options.append(f"--signature {d.getVar('OVERLAYROOT_DISK_SIGNATURE')}")
+    signature = d.getVar("OVERLAYROOT_DISK_SIGNATURE")
+    # Not the identity of a partition in a GPT.
+    if re.fullmatch(f"PARTUUID={signature}-[0-9]+", d.getVar("OVERLAYROOT_ROOT")):
+        options.append(f"--signature {signature}")
     if is_verified(d):
         options.append(f"--verified '{d.getVar('OVERLAYROOT_VERITY_DIR')}/root.img'")
     if boot_number(d) != 1:

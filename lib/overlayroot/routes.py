@@ -22,17 +22,28 @@ A new way: copy the one that is most like it, and add it to ROUTES.
 
 import pathlib
 
-from . import boards, content, layout, route_bundle, route_efi, route_extlinux, route_rpi, route_script
+from . import (
+    boards,
+    content,
+    layout,
+    route_bundle,
+    route_efi,
+    route_extlinux,
+    route_fit,
+    route_rpi,
+    route_script,
+)
 
 ROUTES = {
     "script": route_script,
     "extlinux": route_extlinux,
+    "fit": route_fit,
     "efi": route_efi,
     "rpi": route_rpi,
     "bundle": route_bundle,
 }
 # Who is asked first.
-ORDER = ("rpi", "extlinux", "script", "efi")
+ORDER = ("rpi", "fit", "extlinux", "script", "efi")
 
 
 def default(d) -> str:
@@ -41,7 +52,7 @@ def default(d) -> str:
         return "bundle"
     # Whoever vouches for a board does so for boot.scr, unless OVERLAYROOT_BOOT says otherwise.
     if boards.is_known(d):
-        return "script"
+        return "fit" if route_fit.is_fit(d) else "script"
     return next((name for name in ORDER if ROUTES[name].claims(d)), "script")
 
 

@@ -102,15 +102,15 @@ def no_loader(d) -> list:
     what = f"{path.name}, the layout of {d.getVar('MACHINE')},"
     if copies:
         return [
-            f"{what} puts {', '.join(copies)} on the card, and it is not known whether ours has to: set "
-            'OVERLAYROOT_UBOOT to "card", "card-spl" or "spi-nor" (not on the card), or OVERLAYROOT_WKS_FILE to '
-            "a layout of your own"
+            f"{what} puts {', '.join(copies)} on the card, and it is not known whether ours has to: "
+            'set OVERLAYROOT_UBOOT to "card", "card-spl" or "spi-nor" (not on the card), or '
+            "OVERLAYROOT_WKS_FILE to a layout of your own"
         ]
     if boot and boot.source.endswith("efi") and found.table != "gpt":
         return [
-            f"{what} has EFI on a DOS partition table, and it is not known whether the board starts from the "
-            'GPT of ours: set OVERLAYROOT_UBOOT to "efi" when it does, or OVERLAYROOT_WKS_FILE to a layout of '
-            "your own"
+            f"{what} has EFI on a DOS partition table, and it is not known whether the board starts from "
+            'the GPT of ours: set OVERLAYROOT_UBOOT to "efi" when it does, or OVERLAYROOT_WKS_FILE to a '
+            "layout of your own"
         ]
     return []
 

@@ -170,11 +170,13 @@ def check(image: pathlib.Path, wanted: dict, kernels: list, plain=(), route=rout
             continue
         found = boot_partition(image, offset)
         ours = wanted if number == boot else {}
+        # A unified kernel image lies where EFI looks for one.
+        known = {*ours, *(name for name, _ in kernels if number == boot)}
         messages += missing(found, ours)
         seen, wrong = bootpart.kernels(found, allowed, others)
         # A boot loader takes it from the partition on which our files are.
         started = started or (seen and (number == boot or not route.TAKES_INITRAMFS))
-        messages += (wrong if kernels else []) + bootpart.other_paths(found, ours, route.FIRMWARE)
+        messages += (wrong if kernels else []) + bootpart.other_paths(found, known, route.FIRMWARE)
         messages += route.card(found) if number == boot else []
         messages += [] if route.TAKES_INITRAMFS else bootpart.initramfs(found)
     if kernels and not started:

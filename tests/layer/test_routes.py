@@ -4,8 +4,9 @@
 import pathlib
 
 import bb.build
+import fitimage
 import pytest
-from overlayroot import cmdline, route_efi, route_extlinux, route_rpi, routes, wic, wks
+from overlayroot import cmdline, content, route_efi, route_extlinux, route_fit, route_rpi, routes, wic, wks
 from test_boards import BEAGLEBONE, RPI, image, refused
 
 PC = {
@@ -354,3 +355,110 @@ def image_without_script(path: pathlib.Path) -> None:
 def test_efi_needs_a_boot_loader() -> None:
     assert "no EFI/BOOT/boot*.efi" in route_efi.card({"EFI/BOOT/grub.cfg": b""})[0]
     assert route_efi.card({"efi/boot/BOOTX64.EFI": b"MZ"}) == []
+
+
+# --- FIT images
+
+FIT = {
+    "MACHINE": "board",
+    "TARGET_ARCH": "aarch64",
+    "KERNEL_IMAGETYPE": "fitImage",
+    "IMAGE_BOOT_FILES": "fitImage boot.scr-board;boot.scr",
+    "INITRAMFS_IMAGE": "overlayroot-initramfs",
+}
+
+
+def test_fit_by_our_script() -> None:
+    d = image(**FIT)
+    assert d.getVar("__SKIPPED") is None and d.getVar("OVERLAYROOT_BOOT") == "fit"
+    carrier = "fitImage-overlayroot-initramfs-board-board"
+    assert f"{carrier};fitImage" in d.getVar("IMAGE_BOOT_FILES").split()
+    assert sorted(names(d)) == ["boot.scr", "fitImage", "overlayroot.env"]
+    lines = written(d)["overlayroot.env"].splitlines()
+    assert "ofs_kernel=fitImage" in lines and not [line for line in lines if line.startswith("ofs_fdt")]
+    assert f"--kernel 'fitImage={d.getVar('DEPLOY_DIR_IMAGE')}/{carrier}'" in d.getVar(
+        "OVERLAYROOT_WIC_OPTIONS"
+    )
+    # wrynose makes it in a recipe of its own.
+    d = image(**FIT, KERNEL_CLASSES="kernel-fit-extra-artifacts")
+    assert "linux-yocto-fitimage:do_deploy" in d.getVarFlag("do_image_wic", "depends").split()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"INITRAMFS_IMAGE": ""}, 'INITRAMFS_IMAGE:board = "overlayroot-initramfs"'),
+        (
+            {"IMAGE_BOOT_FILES": "fitImage", "OVERLAYROOT_BOOT": "fit"},
+            "nobody knows whether board runs boot.scr",
+        ),
+        ({"TARGET_ARCH": "x86_64"}, "starts kernels of ARM, and board is x86_64"),
+        ({"INITRAMFS_IMAGE_BUNDLE": "1", "OVERLAYROOT_BOOT": "fit"}, 'OVERLAYROOT_BOOT = "bundle"'),
+        ({"IMAGE_BOOT_FILES": "fitImage Image boot.scr"}, "has Image, a second kernel"),
+    ],
+)
+def test_no_fit(variables: dict[str, str], said: str) -> None:
+    assert said in refused(**(FIT | variables))
+
+
+def test_what_is_in_a_fit_image() -> None:
+    whole = fitimage.make(b"kernel", b"tree", b"initramfs")
+    assert content.kind(whole) == "kernel"
+    assert route_fit.card({"fitImage": whole, "other": b"x"}) == []
+    (message,) = route_fit.card({"FITIMAGE": fitimage.make(b"kernel", b"tree", None)})
+    assert message.startswith("/configurations/conf-1 of the FIT image has no ramdisk")
+    found = route_fit.card({"fitImage": fitimage.make(b"kernel", b"tree", b"initramfs", hashed=False)})
+    assert [line.split()[0] for line in found] == ["kernel-1", "ramdisk-1", "fdt-1"]
+    for cut in range(0, len(whole) - 1, 7):
+        assert len(route_fit.card({"fitImage": whole[:cut]})) >= 1
+    assert route_fit.card({"fitImage": b"\x27\x05\x19\x56" + bytes(60)}) == ["no FIT image"]
+
+
+# --- Unified kernel images
+
+UKI = PC | {"IMAGE_CLASSES": "uki", "INITRAMFS_IMAGE": "overlayroot-initramfs"}
+
+
+def test_uki() -> None:
+    d = image(**UKI)
+    assert d.getVar("__SKIPPED") is None
+    line = d.getVar("UKI_CMDLINE").split()
+    assert line[0] == f"ofs-root={d.getVar('OVERLAYROOT_ROOT')}" and line[-1] == "root="
+    assert "rootwait" not in line
+    # The kernel is in there: no other one, and no entry for it.
+    assert d.getVar("OVERLAYROOT_WKS_EFI") == "loader=systemd-boot,install-kernel-into-boot-dir=false"
+    files = names(d, "IMAGE_EFI_BOOT_FILES")
+    assert files == ["EFI/Linux/uki.efi", "loader/loader.conf", "loader/entries/boot.conf"]
+    assert written(d)["loader/entries/boot.conf"] == "title none\n"
+    options = d.getVar("OVERLAYROOT_WIC_OPTIONS")
+    deploy = d.getVar("DEPLOY_DIR_IMAGE")
+    assert f"--kernel 'EFI/Linux/uki.efi={deploy}/uki.efi' --plain-kernel '{deploy}/bzImage'" in options
+    # A GPT has no signature.
+    assert "--signature" not in options
+
+
+def test_a_disk_with_a_uki(image: pathlib.Path, tmp_path: pathlib.Path, put) -> None:
+    image_without_script(image)
+    uki = b"MZ" + bytes(200) + b".linux\0"
+    (tmp_path / "uki.efi").write_bytes(uki)
+    (tmp_path / "bzImage").write_bytes(b"plain")
+    put("EFI/BOOT/bootx64.efi", b"MZ")
+    put("EFI/Linux/uki.efi", uki)
+    kernels = [("EFI/Linux/uki.efi", tmp_path / "uki.efi")]
+    subject = (image, {}, kernels, [tmp_path / "bzImage"], route_efi)
+    assert wic.check(*subject) == []
+    put("bzImage", b"plain")
+    (message,) = wic.check(*subject)
+    assert "bzImage on the boot partition is the kernel without the initramfs" in message
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"INITRAMFS_IMAGE": "core-image-minimal-initramfs"}, "is not OVERLAYROOT_INITRAMFS"),
+        ({"EFI_PROVIDER": "grub-efi"}, "a UKI is started by systemd-boot"),
+        ({"UKI_CMDLINE:forcevariable": "root=/dev/sda2"}, "UKI_CMDLINE is set to another command line"),
+    ],
+)
+def test_no_uki(variables: dict[str, str], said: str) -> None:
+    assert said in refused(**(UKI | variables), overrides="pn-${PN}:${MACHINEOVERRIDES}:forcevariable")

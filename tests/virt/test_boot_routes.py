@@ -8,10 +8,11 @@ import gzip
 import pathlib
 
 import cards
+import fitimage
 import pytest
 import uml
 import virt
-from overlayroot import route_efi, route_extlinux
+from overlayroot import route_efi, route_extlinux, route_fit
 
 SCRIPT = "echo new >/etc/keep; busybox sync; overlayrootctl status --check; busybox cat /proc/cmdline"
 
@@ -206,3 +207,27 @@ def test_grub(tmp_path: pathlib.Path, system: pathlib.Path, image: bytes, initrd
     # The journal is repaired once; the request is used up, the size stays.
     assert machine.start_card(card).report["protected"]
     assert "ofs-size=30%" in protected(machine, card).script
+
+
+def test_fit(tmp_path: pathlib.Path, system: pathlib.Path, image: bytes, initrd: bytes) -> None:
+    """Kernel, device tree and initramfs in one file, whose hashes U-Boot looks at."""
+    # With a firmware the machine has other devices.
+    words = [uml.setting("OVERLAYROOT_QEMU"), "-nodefaults", "-display", "none", "-cpu", "cortex-a53"]
+    words += ["-m", "512M", "-bios", uml.setting("OVERLAYROOT_U_BOOT_ARM64")]
+    words += ["-serial", "null", "-serial", "null", "-M", f"virt,dumpdtb={tmp_path / 'tree'}"]
+    uml.run(*words)
+    variables = store(KERNEL_IMAGETYPE="fitImage", TARGET_ARCH="aarch64")
+    fit = fitimage.make(image, (tmp_path / "tree").read_bytes(), initrd)
+    files = {"boot.scr": uml.setting("OVERLAYROOT_BOOT_SCRIPT").read_bytes(), "fitImage": fit}
+    files |= encoded(route_fit.texts(variables, ""))
+    card = tmp_path / "card.img"
+    cards.make(card, files, system)
+    machine = u_boot(tmp_path)
+    assert protected(machine, card).script.splitlines()[-1].split()[-1] == "root="
+    at = fit.index(initrd) + len(initrd) - 9
+    cards.put(card, {"fitImage": fit[:at] + b"x" + fit[at + 1 :]})
+    booted = machine.start_card(card)
+    assert "ERROR: fitImage on virtio 0:1 is damaged: write it anew" in booted.console
+    assert "Starting kernel" not in booted.console
+    cards.put(card, {"fitImage": fit, "uEnv.txt": b"overlayfs=no\n"})
+    written(machine, card)

@@ -2,12 +2,13 @@
 # U-Boot script: boots with a protected root. For Boundary's and mainline's U-Boot, 32-bit and 64-bit ARM.
 #
 # Files on the boot partition (the partition that this script is on):
-#   zImage, *.dtb         kernel and device trees; overlayroot.env may name another kernel: Image, Image.gz, uImage
+#   zImage, *.dtb         kernel and device trees; overlayroot.env may name another kernel: Image, Image.gz, uImage; or
+#                         a fitImage, which holds kernel, device tree and initramfs, with their hashes
 #   overlayroot.uInitrd   initramfs: a cpio archive behind U-Boot's header, which has its size and its checksum
 #   overlayroot.env       written with the image: ofs_root, ofs_default_overlayfs, ofs_default_size,
 #                         ofs_console, ofs_fdt, ofs_ram: for what the environment does not say; ofs_verity;
 #                         ofs_kernel: the kernel's file; ofs_fdt=given: the device tree is the one at fdt_addr, from
-#                         the board's firmware; ofs_bootargs: more words for the command line
+#                         the board's firmware; ofs_conf: configuration of the fitImage, if not its default; ofs_bootargs: more words for the command line
 #   uEnv.txt              optional, the owner's: any variable
 # Variables: overlayfs (yes), ofs-size (20), ofs-dirty, ofs-fail, ofs-lock, ofs-verity, ofs-verity-error, also
 #   with _ (ofs_verity in the files only); overlayfs_once
@@ -18,7 +19,7 @@
 # is expanded between quotes: then it arrives as it is.
 
 # What is the script's own comes from here and from the files, never from a saveenv at some prompt.
-for name in args bootargs console dash dash2 default_overlayfs default_size fdt from initrd kept kernel mount name now ok place ram room root soc start text tree verity words; do
+for name in args bootargs conf console dash dash2 default_overlayfs default_size fdt from initrd kept kernel mount name now ok place ram room root soc start text tree verity words; do
     setenv ofs_${name}
 done
 
@@ -110,6 +111,11 @@ if test "${ofs_kernel}" = "Image.gz"; then
     # Where the initramfs goes later: booti would need an address of its own to unpack.
     setenv ofs_from ${ramdisk_addr_r}
 fi
+if test "${ofs_kernel}" = "fitImage"; then
+    setenv ofs_start bootm
+    setenv ofs_from ${ramdisk_addr_r}
+    if env exists fit_addr_r; then setenv ofs_from ${fit_addr_r}; fi
+fi
 
 # Device tree: fdt_file, or fdtfile of newer U-Boots, or what Boundary's U-Boot knows of its board; or that of the firmware,
 # whose command line comes with it.
@@ -136,6 +142,12 @@ env exists fdt_file || setenv fdt_file imx6q-nitrogen6x.dtb
 
 setenv ofs_ok yes
 if load ${devtype} ${devnum}:${distro_bootpart} ${ofs_from} ${prefix}${ofs_kernel}; then
+    if test "${ofs_kernel}" = "fitImage"; then
+        if iminfo ${ofs_from}; then true; else
+            echo "overlayroot: ERROR: fitImage on ${devtype} ${devnum}:${distro_bootpart} is damaged: write it anew"
+            setenv ofs_ok no
+        fi
+    fi
     if test "${ofs_kernel}" = "Image.gz"; then
         # At most 60 MiB: what is damaged may have no end. No checksum is looked at.
         if unzip ${ofs_from} ${kernel_addr_r} 3c00000; then true; else
@@ -147,7 +159,7 @@ else
     echo "overlayroot: ERROR: no ${ofs_kernel} on ${devtype} ${devnum}:${distro_bootpart}: put the file back"
     setenv ofs_ok no
 fi
-if env exists ofs_tree; then true; else
+if env exists ofs_tree || test "${ofs_kernel}" = "fitImage"; then true; else
     setenv ofs_tree ${fdt_addr_r}
     if load ${devtype} ${devnum}:${distro_bootpart} ${fdt_addr_r} ${prefix}${fdt_file}; then true; else
         echo "overlayroot: ERROR: no ${fdt_file} on ${devtype} ${devnum}:${distro_bootpart} - set fdt_file to a file that is there"
@@ -159,8 +171,12 @@ fi
 # without a size makes U-Boot insist on its header; nothing of an earlier boot may stand there.
 setenv ofs_initrd ${ramdisk_addr_r}
 setenv ofs_mount "ofs-root=${ofs_root}"
-mw.l ${ramdisk_addr_r} 0 10
-if load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.uInitrd; then
+if test "${ofs_kernel}" = "fitImage"; then
+    # It is in there; bootm of an address alone takes all of it.
+    setenv ofs_initrd ${ofs_from}
+else mw.l ${ramdisk_addr_r} 0 10; fi
+if test "${ofs_kernel}" = "fitImage"; then true
+elif load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}overlayroot.uInitrd; then
     if iminfo ${ramdisk_addr_r}; then true; else
         echo "overlayroot: ERROR: overlayroot.uInitrd on ${devtype} ${devnum}:${distro_bootpart} is damaged: write it anew"
         setenv ofs_ok no
@@ -201,21 +217,25 @@ if test "${ofs_ok}" = "yes"; then
     for name in board custom hdmi lcd lcd2 lvds lvds2 mipi; do
         if env exists cmd_${name}; then
             if env exists ofs_room; then true; else
-                fdt addr ${ofs_tree}
-                fdt resize 2000
+                if env exists ofs_tree; then fdt addr ${ofs_tree}; fdt resize 2000; fi
                 setenv ofs_room yes
             fi
             run cmd_${name}
         fi
     done
     echo "overlayroot: overlayfs=${ofs_now} ofs-size=${ofs_size}"
-    ${ofs_start} ${kernel_addr_r} ${ofs_initrd} ${ofs_tree}
+    if test "${ofs_kernel}" = "fitImage"; then
+        if env exists ofs_conf; then setenv ofs_from ${ofs_from}#${ofs_conf}; fi
+        bootm ${ofs_from}
+    else
+        ${ofs_start} ${kernel_addr_r} ${ofs_initrd} ${ofs_tree}
+    fi
     echo "overlayroot: ERROR: U-Boot cannot start ${ofs_kernel}: write the files of the boot partition anew"
 fi
 
 # The environment is as it was, whatever is typed now. A board that nobody watches tries again.
 if env exists ofs_kept; then env import -d -c ${ofs_place} ${ofs_kept}; fi
-for name in args bootargs console dash dash2 default_overlayfs default_size fdt from initrd kept kernel mount name now ok place ram room root soc start text tree verity words; do
+for name in args bootargs conf console dash dash2 default_overlayfs default_size fdt from initrd kept kernel mount name now ok place ram room root soc start text tree verity words; do
     setenv ofs_${name}
 done
 echo "overlayroot: nothing boots: restart in 10 s. Ctrl-C stops that"
