@@ -19,6 +19,9 @@ KNOWN = {
         "u-boot-imx",
     },
     "freescale-3rdparty": {"linux-boundary", "u-boot-boundary", "u-boot-script-boundary"},
+    "meta-beagle": {"linux-bb.org"},
+    "meta-ti-bsp": {"linux-ti-mainline", "linux-ti-staging", "linux-ti-staging-rt"},
+    "raspberrypi": {"linux-raspberrypi", "linux-raspberrypi-v7"},
 }
 CORE = {"linux-yocto", "u-boot"}
 
