@@ -12,7 +12,8 @@ SRC_URI += "file://ofs"
 # The init is alone in its address space and has no loader: addresses fixed at link time make it smaller.
 # nooelint: oelint.vars.specific: architectures are overrides of every build
 RUSTFLAGS:append:arm = " -Crelocation-model=static"
-RUSTFLAGS:append:aarch64 = " -Crelocation-model=static"
+# Without the last option repeated code becomes functions, which gzip does not need.
+RUSTFLAGS:append:aarch64 = " -Crelocation-model=static -Cllvm-args=-enable-machine-outliner=never"
 RUSTFLAGS:append:x86-64 = " -Crelocation-model=static"
 # Thumb code is a quarter smaller. oe-core's own Rust makes it anyway for machines that are tuned for it; others know only
 # ARM code for this target. rustc warns that it may call the option otherwise one day.

@@ -17,6 +17,10 @@ def test_mounts_are_those_of_a_normal_boot(rig: Rig) -> None:
     assert sorted(targets) == sorted(["/dev", "/proc", "/sys", "/mnt/root-RO", "/mnt/root-RW", "/"])
 
 
+# What is timed as a whole, not a step of the plan.
+UNSAID = ("bring up /dev, /proc, /sys", "find the root")
+
+
 def test_report_is_complete(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=LABEL=ROOT ofs-size=20")
     report = boot.report
@@ -33,12 +37,21 @@ def test_report_is_complete(rig: Rig) -> None:
 
 def test_console_and_kernel_log_agree(rig: Rig) -> None:
     boot = rig.boot_unchanged("root=/dev/ubda")
-    # The only line on the console.
-    assert boot.lines == [boot.verdict] and boot.verdict in boot.sections["log"]
-    assert re.search(
-        r"overlayroot: overlayroot-init \S+: overlayfs=yes \(built-in default\)", boot.sections["log"]
-    )
-    assert "overlayroot: settings: overlayfs=yes (built-in default)" in boot.sections["log"]
+    # The only line on the console, and of ours in the log: the report has the rest.
+    assert boot.lines == [boot.verdict]
+    assert re.findall("overlayroot: (.*)", boot.sections["log"]) == [boot.verdict]
+
+
+def test_debug_shows_each_step(rig: Rig) -> None:
+    """Many lines in a moment: the kernel takes more than ten of a program only when it is told to."""
+    boot = rig.boot_unchanged("root=/dev/ubda debug ofs-size=30")
+    lines = re.findall("overlayroot: (.*)", boot.sections["log"])
+    assert re.fullmatch(r"overlayroot-init \S+: overlayfs=yes \(built-in default\), root=/dev/ubda", lines[0])
+    assert "setting: ofs-size=30 (command line)" in lines
+    steps = [step["step"] for step in boot.report["steps"] if step["step"] not in UNSAID]
+    assert len(steps) > 10
+    assert [line.rpartition(": ")[0] for line in lines if line.endswith(" us")] == steps
+    assert lines[-1] == boot.verdict
 
 
 def test_quiet_console(rig: Rig) -> None:

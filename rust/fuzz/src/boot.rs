@@ -306,6 +306,12 @@ impl System for Watched {
     fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.0.read_block(device, offset, buffer)
     }
+    fn block_size(&mut self, device: &str) -> Result<u64> {
+        self.0.block_size(device)
+    }
+    fn sector_size(&mut self, device: &str) -> Result<u32> {
+        self.0.sector_size(device)
+    }
     fn block_read_only(&mut self, device: &str) -> Result<bool> {
         self.0.block_read_only(device)
     }

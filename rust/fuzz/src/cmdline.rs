@@ -100,7 +100,6 @@ fn facts(switches: u8) -> Facts {
         _ => State::ReadOnlyFormat,
     };
     let mut facts = Facts::default();
-    facts.filesystems.overlay = switches & 4 == 0;
     if switches & 8 == 0 {
         facts = facts.with_root("mmcblk0p2", fstype, state);
     }

@@ -239,7 +239,6 @@ impl<S: System> Execution<'_, S> {
                 });
                 Ok(())
             }
-            Step::LoadOverlay { lower, release } => self.load_overlay(lower, release),
             Step::MountTmpfs { target, options } => {
                 make_dir(self.sys, target)?;
                 // The RAM layer becomes part of /, where setuid programs and devices must work.
@@ -273,7 +272,12 @@ impl<S: System> Execution<'_, S> {
                 self.done.xattr = kept.is_ok();
                 Ok(())
             }
-            Step::MountOverlay { target, lower, ram } => self.mount_overlay(target, lower, ram),
+            Step::MountOverlay {
+                target,
+                lower,
+                ram,
+                release,
+            } => self.mount_overlay(target, lower, ram, release),
             Step::Restrict { target } => self.sys.mount(&Mount {
                 source: "none",
                 target,
@@ -431,8 +435,8 @@ impl<S: System> Execution<'_, S> {
         result.map(|()| tried.options)
     }
 
-    /// The kernel's own `/lib/modules`, on the root that was just mounted.
-    fn load_overlay(&mut self, lower: &str, release: &str) -> Result<()> {
+    /// Loads the module that the root has for this kernel, and says whether there is an overlay now.
+    fn load_overlay(&mut self, lower: &str, release: &str) -> bool {
         let mut result = Err(Errno::ENOENT);
         for &suffix in &["", ".xz", ".zst", ".gz"] {
             let path = text!(
@@ -441,12 +445,17 @@ impl<S: System> Execution<'_, S> {
                 suffix
             );
             match self.load_file(lower, &path) {
-                Ok(()) | Err(Errno::EEXIST) => return Ok(()),
-                Err(Errno::ENOENT) => {}
-                Err(error) => result = Err(error),
+                Err(Errno::ENOENT) => continue,
+                loaded => result = loaded,
             }
+            break;
         }
-        result
+        let text = text!("load overlay from {}/lib/modules/{}", lower, release);
+        if let Err(error) = result {
+            self.warn(text!("cannot {}, continuing: {}", text, error.text()));
+        }
+        self.record(text, result);
+        result.is_ok()
     }
 
     fn load_file(&mut self, lower: &str, path: &str) -> Result<()> {
@@ -457,39 +466,47 @@ impl<S: System> Execution<'_, S> {
         }
     }
 
-    fn mount_overlay(&mut self, target: &str, lower: &str, ram: &str) -> Result<()> {
+    fn mount_overlay(&mut self, target: &str, lower: &str, ram: &str, release: &str) -> Result<()> {
         make_dir(self.sys, target)?;
-        let mut result = Errno::ENODEV;
-        for &(fstype, workdir) in &[("overlay", true), ("overlayfs", true), ("overlayfs", false)] {
-            let options = options::overlay(lower, ram, workdir);
-            let mounted = self.sys.mount(&Mount {
-                source: fstype,
-                target,
-                fstype,
-                flags: 0,
-                data: &options,
-            });
-            self.record(
-                text!("mount {} on {}: {}", fstype, target, options),
-                mounted,
-            );
-            match mounted {
-                Ok(()) => {
-                    self.mounted(target);
-                    self.done.overlay = Some(OverlayReport {
-                        fstype,
-                        workdir,
-                        options,
-                    });
-                    return Ok(());
+        let mut loaded = false;
+        loop {
+            let mut result = Errno::ENODEV;
+            for &(fstype, workdir) in
+                &[("overlay", true), ("overlayfs", true), ("overlayfs", false)]
+            {
+                let options = options::overlay(lower, ram, workdir);
+                let mounted = self.sys.mount(&Mount {
+                    source: fstype,
+                    target,
+                    fstype,
+                    flags: 0,
+                    data: &options,
+                });
+                self.record(
+                    text!("mount {} on {}: {}", fstype, target, options),
+                    mounted,
+                );
+                match mounted {
+                    Ok(()) => {
+                        self.mounted(target);
+                        self.done.overlay = Some(OverlayReport {
+                            fstype,
+                            workdir,
+                            options,
+                        });
+                        return Ok(());
+                    }
+                    // No such file system: the other spelling's error says more, if there is one.
+                    Err(Errno::ENODEV) => {}
+                    Err(error) if result == Errno::ENODEV => result = error,
+                    Err(_) => {}
                 }
-                // No such file system: the other spelling's error says more, if there is one.
-                Err(Errno::ENODEV) => {}
-                Err(error) if result == Errno::ENODEV => result = error,
-                Err(_) => {}
             }
+            if loaded || result != Errno::ENODEV || !self.load_overlay(lower, release) {
+                return Err(result);
+            }
+            loaded = true;
         }
-        Err(result)
     }
 
     /// The first candidate that will do; the kernel looks at those behind it, should that one not start.

@@ -31,6 +31,8 @@ pub struct Disk {
     pub name: String,
     pub numbers: (u32, u32),
     pub data: Vec<u8>,
+    /// Bytes of a sector; 0: 512.
+    pub sector: u32,
     pub fstype: String,
     pub tree: BTreeMap<String, Node>,
     pub locked: bool,
@@ -517,6 +519,19 @@ impl System for Fake {
         let end = offset.checked_add(buffer.len()).ok_or(Errno::EIO)?;
         buffer.copy_from_slice(disk.data.get(offset..end).ok_or(Errno::EIO)?);
         Ok(())
+    }
+
+    fn block_size(&mut self, device: &str) -> Result<u64> {
+        self.call(format!("size {device}"))?;
+        Ok(self.disk(device)?.data.len() as u64)
+    }
+
+    fn sector_size(&mut self, device: &str) -> Result<u32> {
+        self.call(format!("size of a sector {device}"))?;
+        Ok(match self.disk(device)?.sector {
+            0 => 512,
+            sector => sector,
+        })
     }
 
     fn block_read_only(&mut self, device: &str) -> Result<bool> {

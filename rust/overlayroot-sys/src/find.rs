@@ -15,7 +15,7 @@ use overlayroot::push_text;
 use overlayroot::settings::Settings;
 use overlayroot::superblock::{self, ReadAt, Superblock, SEVERAL};
 use overlayroot::text;
-use overlayroot::text::{decimal, number, replaced, trim_end};
+use overlayroot::text::{decimal, replaced};
 
 use crate::observe::read_text;
 use crate::resolve::{resolve, Missing};
@@ -235,9 +235,8 @@ fn on_disk(
         let Ok(device) = node(sys, disk) else {
             continue;
         };
-        let sector = of_sysfs(sys, disk, "queue/logical_block_size").unwrap_or(512) as u32;
-        let bytes = sectors(sys, disk).saturating_mul(512);
-        let sectors = Some(bytes >> sector.trailing_zeros());
+        let sector = sys.sector_size(&device).unwrap_or(512);
+        let sectors = Some(size(sys, &device, disk) >> sector.trailing_zeros());
         let table = partition::table(&mut BlockReader::new(sys, &device), sector, sectors);
         for partition in table.iter().filter(|p| matches(p)) {
             let Some(number) = partition.number.checked_add_signed(offset) else {
@@ -277,24 +276,14 @@ fn ranked(sys: &mut impl System, found: Vec<Block>, remedy: &mut &str) -> Vec<Bl
 
 /// What the device is a member of.
 pub fn container(sys: &mut impl System, device: &str, block: &Block) -> Option<&'static str> {
-    let sectors = sectors(sys, block);
+    let sectors = size(sys, device, block) >> 9;
     superblock::container(&mut BlockReader::new(sys, device), sectors)
 }
 
-/// Size of a device, units of 512 bytes; without sysfs rounded down to KiB.
-fn sectors(sys: &mut impl System, block: &Block) -> u64 {
-    of_sysfs(sys, block, "size").unwrap_or(block.kib.saturating_mul(2))
-}
-
-/// A number that the kernel says about a device (`Documentation/ABI/stable/sysfs-block`).
-fn of_sysfs(sys: &mut impl System, block: &Block, what: &str) -> Option<u64> {
-    let path = text!(
-        "/sys/dev/block/{}:{}/{}",
-        decimal(u64::from(block.major)),
-        decimal(u64::from(block.minor)),
-        what
-    );
-    number(trim_end(&read_text(sys, &path).ok()?))
+/// Size of a device, bytes; rounded down to KiB where it does not say.
+pub fn size(sys: &mut impl System, device: &str, block: &Block) -> u64 {
+    let said = sys.block_size(device);
+    said.unwrap_or(block.kib.saturating_mul(1024))
 }
 
 /// The device node of a block device; made by hand where devtmpfs did not.

@@ -2,7 +2,7 @@
 //! What the init has to say: to the kernel log, and to the console where `quiet` hides the kernel log. The levels are those
 //! of the `log` facade; its records and its global logger would cost half a kilobyte.
 
-use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use log::Level;
 use overlayroot::text::fill;
@@ -16,23 +16,30 @@ use crate::system::Result;
 /// (`devkmsg_write()` in `kernel/printk/printk.c`: more than 976 bytes, 1024 since Linux 6.5).
 const LONGEST: usize = 900;
 
+/// Lines of a program that the kernel takes in five seconds, unless told otherwise (`devkmsg_open()`).
+const BURST: u32 = 10;
+
 /// The kernel log, once [`start`](KmsgLog::start) was called; nothing before.
 pub struct KmsgLog {
     /// Open for good, and so wherever `/dev` moves; -1: not yet.
     descriptor: AtomicI32,
-    quiet: AtomicBool,
+    /// Messages below this level the kernel shows on the console.
+    console_level: AtomicU32,
+    /// Lines until now.
+    lines: AtomicU32,
 }
 
 /// The logger of the init.
 pub static LOG: KmsgLog = KmsgLog {
     descriptor: AtomicI32::new(-1),
-    quiet: AtomicBool::new(false),
+    console_level: AtomicU32::new(7),
+    lines: AtomicU32::new(0),
 };
 
 impl KmsgLog {
-    /// Starts to write; `quiet`: the kernel does not show warnings on the console.
-    pub fn start(&self, quiet: bool) -> Result<()> {
-        self.quiet.store(quiet, Ordering::Relaxed);
+    /// Starts to write. `console_level` is the first number of `/proc/sys/kernel/printk`.
+    pub fn start(&self, console_level: u32) -> Result<()> {
+        self.console_level.store(console_level, Ordering::Relaxed);
         let file = open("/dev/kmsg", OFlags::WRONLY)?;
         self.descriptor.store(file.into_raw_fd(), Ordering::Relaxed);
         Ok(())
@@ -40,6 +47,7 @@ impl KmsgLog {
 
     fn write(&self, level: Level, text: &str) {
         let descriptor = self.descriptor.load(Ordering::Relaxed);
+        let console_level = self.console_level.load(Ordering::Relaxed);
         if descriptor < 0 {
             return;
         }
@@ -52,15 +60,17 @@ impl KmsgLog {
             Level::Info => ("<5>", ""),
             _ => ("<7>", ""),
         };
-        // An error is shown by the kernel even when it is quiet.
-        let quiet =
-            self.quiet.load(Ordering::Relaxed) && matches!(level, Level::Warn | Level::Info);
+        // Notices are 5. An error is shown by the kernel even when it is quiet.
+        let quiet = console_level <= 5 && matches!(level, Level::Warn | Level::Info);
         let text = fill("{}{}", &[word, text]);
         let mut rest = &*text;
         while !rest.is_empty() {
             let (part, more) = split(rest);
             rest = more;
             let line = fill("{}overlayroot: {}\n", &[priority, part]);
+            if self.lines.fetch_add(1, Ordering::Relaxed) + 1 == BURST {
+                take_more();
+            }
             // Nowhere is left to report a failure to.
             let _ = rustix::io::write(kernel_log, line.as_bytes());
             if quiet {
@@ -74,6 +84,14 @@ impl KmsgLog {
     }
 }
 
+/// Has the kernel take as many lines as there are. A command line that sets printk.devkmsg= locks this: then lines may be
+/// missing from the log.
+fn take_more() {
+    if let Ok(file) = open("/proc/sys/kernel/printk_devkmsg", OFlags::WRONLY) {
+        let _ = rustix::io::write(&file, b"on\n");
+    }
+}
+
 /// As much as a line of the kernel log takes, and the rest.
 fn split(text: &str) -> (&str, &str) {
     let mut at = LONGEST.min(text.len());
@@ -82,6 +100,12 @@ fn split(text: &str) -> (&str, &str) {
     }
     let (part, more) = (text.get(..at), text.get(at..));
     (part.unwrap_or_default(), more.unwrap_or_default())
+}
+
+/// Whether lines of this level are written at all. Those of `Debug` only where the console shows them (`debug`): each costs
+/// as much as a mount, and the report has what they say.
+fn is_heard(level: Level) -> bool {
+    level != Level::Debug || LOG.console_level.load(Ordering::Relaxed) > 7
 }
 
 /// Logs one line; nothing before the log was started.
@@ -93,7 +117,9 @@ pub fn note(level: Level, line: &str) {
 /// Logs a template, filled in.
 #[inline(never)]
 pub fn note_filled(level: Level, template: &str, values: &[&str]) {
-    note(level, &fill(template, values));
+    if is_heard(level) {
+        note(level, &fill(template, values));
+    }
 }
 
 /// Logs a line, made as by `text!`.

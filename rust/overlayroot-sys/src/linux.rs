@@ -13,7 +13,8 @@ use overlayroot::dm::{Command, CONTROL, HEADER};
 use overlayroot::errno::Errno;
 use overlayroot::text::lossy;
 use overlayroot::uevent;
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::buffer::spare_capacity;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{
     chmodat, chownat, lsetxattr, makedev, mkdirat, mknodat, openat, readlinkat_raw, unlinkat,
     AtFlags, FileType, Gid, Mode, OFlags, RawDir, Uid, XattrFlags, CWD,
@@ -24,10 +25,15 @@ use rustix::{io, ioctl};
 
 use crate::arch::{poll, stat, EINTR, HERE};
 use crate::kmsg;
-use crate::path::{c, create, errno, open};
+use crate::path::{c, create, errno, open, NO_PATH, ROOT};
 use crate::system::{milliseconds_of, Kind, Mount, Result, Stat, System};
 
-/// `_IO(0x12, 93)` and `_IO(0x12, 94)` of `linux/fs.h`; both take a pointer to int.
+/// `_IO(0x12, 104)` of `linux/fs.h`: bytes of a sector, an int.
+const BLKSSZGET: ioctl::Opcode = 0x1268;
+/// `_IOR(0x12, 114, size_t)`: bytes of the device, 64 bits.
+const BLKGETSIZE64: ioctl::Opcode =
+    0x8000_1272 | (core::mem::size_of::<usize>() as ioctl::Opcode) << 16;
+/// `_IO(0x12, 93)` and `_IO(0x12, 94)`; both take a pointer to int.
 const BLKROSET: ioctl::Opcode = 0x125d;
 const BLKROGET: ioctl::Opcode = 0x125e;
 /// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`.
@@ -78,6 +84,7 @@ impl Linux {
     }
 
     /// A block device, opened unless it is open.
+    #[inline(never)]
     fn block(&mut self, path: &str) -> Result<&OwnedFd> {
         if !matches!(&self.device, Some((known, _)) if known == path) {
             self.device = None;
@@ -108,21 +115,19 @@ impl System for Linux {
         let file = open(path, OFlags::RDONLY)?;
         let mut data = Vec::new();
         // Files of /proc come in pieces and tell no size.
-        let mut piece = [0u8; 4096];
+        const PIECE: usize = 4096;
         while data.len() < limit {
-            let want = piece.len().min(limit - data.len());
-            match io::read(&file, piece.get_mut(..want).unwrap_or_default()) {
-                Ok(count) => {
-                    data.extend_from_slice(piece.get(..count).unwrap_or_default());
-                    // Of /proc comes a page of whole lines, none of them that long; other files come as a whole.
-                    if count < piece.len() / 2 {
-                        break;
-                    }
-                }
-                Err(io::Errno::INTR) => {}
+            data.reserve(PIECE);
+            match io::read(&file, spare_capacity(&mut data)) {
+                // Of /proc comes a page of whole lines, none of them that long; other files come as a whole.
+                Ok(count) if count < PIECE / 2 => break,
+                Ok(_) | Err(io::Errno::INTR) => {}
                 Err(error) => return Err(errno(error)),
             }
         }
+        data.truncate(limit);
+        // The rest is for the next file.
+        data.shrink_to_fit();
         Ok(data)
     }
 
@@ -173,7 +178,10 @@ impl System for Linux {
     fn set_attributes(&mut self, path: &str, stat: &Stat) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(stat.uid), Gid::from_raw(stat.gid));
         let path = c(path)?;
-        chownat(CWD, &*path, Some(uid), Some(gid), AtFlags::empty()).map_err(errno)?;
+        // What was just made is root's.
+        if (stat.uid, stat.gid) != (0, 0) {
+            chownat(CWD, &*path, Some(uid), Some(gid), AtFlags::empty()).map_err(errno)?;
+        }
         chmodat(
             CWD,
             &*path,
@@ -239,6 +247,18 @@ impl System for Linux {
             }
         }
         Ok(())
+    }
+
+    fn block_size(&mut self, device: &str) -> Result<u64> {
+        let file = self.block(device)?;
+        // SAFETY: BLKGETSIZE64 stores 64 bits through the pointer that Getter passes.
+        unsafe { ioctl::ioctl(file, ioctl::Getter::<BLKGETSIZE64, u64>::new()) }.map_err(errno)
+    }
+
+    fn sector_size(&mut self, device: &str) -> Result<u32> {
+        let file = self.block(device)?;
+        // SAFETY: BLKSSZGET stores an int through the pointer that Getter passes.
+        unsafe { ioctl::ioctl(file, ioctl::Getter::<BLKSSZGET, u32>::new()) }.map_err(errno)
     }
 
     fn block_read_only(&mut self, device: &str) -> Result<bool> {
@@ -344,13 +364,12 @@ impl System for Linux {
     }
 
     fn open_log(&mut self) -> Result<()> {
-        // Ten lines in five seconds is all that the kernel takes of a program, unless told otherwise.
-        // A command line that sets printk.devkmsg= locks this: then lines may be missing from the log.
-        let _ = self.write("/proc/sys/kernel/printk_devkmsg", b"on\n", 0);
-        let console_level = self.read("/proc/sys/kernel/printk", 64).unwrap_or_default();
-        // The first number: messages below it are shown; notices are 5.
-        let quiet = matches!(*console_level, [b'0'..=b'5', b'\t', ..]);
-        kmsg::LOG.start(quiet)
+        let levels = self.read("/proc/sys/kernel/printk", 64).unwrap_or_default();
+        kmsg::LOG.start(match *levels {
+            [digit, b'\t', ..] => u32::from(digit & 15),
+            [_, ..] => 10,
+            [] => 7,
+        })
     }
 
     fn switch_root(&mut self, root: &str) -> Result<()> {
@@ -361,7 +380,7 @@ impl System for Linux {
         rustix::process::chdir(&*c("/")?).map_err(errno)?;
         let magic = rustix::fs::fstatfs(&initramfs).map(|s| s.f_type as u64 & 0xffff_ffff);
         if magic.is_ok_and(|magic| INITRAMFS_MAGICS.contains(&magic)) {
-            if let Ok(found) = stat(initramfs.as_raw_fd(), c"") {
+            if let Ok(found) = stat(initramfs.as_raw_fd(), NO_PATH) {
                 free(&initramfs, found.device, 0);
             }
         }
@@ -418,26 +437,34 @@ unsafe impl ioctl::Ioctl for DeviceMapper<'_> {
 /// Makes descriptors 0 to 2 point somewhere when the kernel started us without a console, so that no
 /// file of ours ends up there.
 pub fn fill_standard_descriptors() {
-    for number in 0..3 {
-        // SAFETY: a number that is not open makes fcntl fail, which is what is asked.
-        let closed = io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_err();
-        if closed {
-            if let Ok(file) = open("/", OFlags::RDONLY) {
-                // The lowest free number was taken, this one; it stays open, for what is started, too.
-                let _ = io::fcntl_setfd(&file, io::FdFlags::empty()); // cannot fail on an open one
-                core::mem::forget(file);
-            }
+    // The lowest free number is taken; up to 2 it stays open, for what is started, too.
+    while let Ok(file) = openat(CWD, ROOT, OFlags::RDONLY, Mode::empty()) {
+        if file.as_raw_fd() > 2 {
+            break;
         }
+        core::mem::forget(file);
     }
 }
 
 /// Deletes what is in a directory of the initramfs, on the device `device`. What cannot be deleted stays in RAM and harms
 /// nobody: a mount point, for one, which is busy.
 fn free(dir: &OwnedFd, device: u64, depth: u32) {
-    let mut buffer = [MaybeUninit::uninit(); 2048];
+    const ROOM: usize = 2048;
+    /// Largest entry: a name of 255 bytes behind `struct linux_dirent64`, with padding.
+    const ENTRY: usize = 280;
+    let mut buffer = [MaybeUninit::uninit(); ROOM];
     let mut entries = RawDir::new(dir, &mut buffer);
-    while let Some(Ok(entry)) = entries.next() {
+    let mut filled = 0;
+    // When another entry would have had room there is none.
+    while filled == 0 || !entries.is_buffer_empty() || filled > ROOM - ENTRY {
+        if entries.is_buffer_empty() {
+            filled = 0;
+        }
+        let Some(Ok(entry)) = entries.next() else {
+            return;
+        };
         let name = entry.file_name();
+        filled += (name.to_bytes().len() + 20).next_multiple_of(8);
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
@@ -452,7 +479,7 @@ fn free(dir: &OwnedFd, device: u64, depth: u32) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if let Ok(sub) = openat(dir, name, flags, Mode::empty()) {
             // Not what is mounted there.
-            if stat(sub.as_raw_fd(), c"").is_ok_and(|found| found.device == device) {
+            if stat(sub.as_raw_fd(), NO_PATH).is_ok_and(|found| found.device == device) {
                 free(&sub, device, depth + 1);
                 let _ = unlinkat(dir, name, AtFlags::REMOVEDIR);
             }

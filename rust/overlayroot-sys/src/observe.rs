@@ -4,7 +4,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use overlayroot::facts::{Facts, Filesystems, Root};
+use overlayroot::facts::{on_block_devices, Facts, Root};
 use overlayroot::partitions::Block;
 use overlayroot::push_text;
 use overlayroot::settings::{Settings, Verity};
@@ -12,7 +12,7 @@ use overlayroot::superblock::{self, State};
 use overlayroot::text::lossy;
 use overlayroot::verity::Tree;
 
-use crate::find::{container, find_root, node, BlockReader};
+use crate::find::{container, find_root, node, size, BlockReader};
 use crate::system::{Result, System};
 
 /// What was seen, and why the root is missing if it is.
@@ -41,6 +41,7 @@ impl Observation {
                     device
                 );
                 let root = look_at(sys, settings, device, &block, &mut self.warnings);
+                self.facts.filesystems = to_try(sys, &root);
                 self.facts.root = Some(root);
                 self.facts.others = !self.others.is_empty();
                 return true;
@@ -54,15 +55,10 @@ impl Observation {
 pub fn observe(sys: &mut impl System, settings: &Settings) -> Observation {
     let mut warnings = Vec::new();
     let found = find_root(sys, settings, &mut warnings);
-    let filesystems = read_text(sys, "/proc/filesystems");
-    let filesystems = match &filesystems {
-        Ok(text) => Filesystems::parse(text),
-        Err(_) => Filesystems::default(),
-    };
     let mut facts = Facts {
         mem_total: sys.mem_total(),
         kernel: sys.kernel_release(),
-        filesystems,
+        filesystems: Vec::new(),
         root: None,
         others: false,
     };
@@ -73,6 +69,7 @@ pub fn observe(sys: &mut impl System, settings: &Settings) -> Observation {
             let root = look_at(sys, settings, device, &block, &mut warnings);
             facts.others = !matches.is_empty();
             others = matches;
+            facts.filesystems = to_try(sys, &root);
             facts.root = Some(root);
         }
         Err(why) => no_root = Some(why),
@@ -91,6 +88,14 @@ pub fn read_text(sys: &mut impl System, path: &str) -> Result<String> {
     Ok(lossy(&bytes))
 }
 
+/// File systems to try on a root that is not recognised.
+fn to_try(sys: &mut impl System, root: &Root) -> Vec<String> {
+    if root.fstype.is_some() {
+        return Vec::new();
+    }
+    on_block_devices(&read_text(sys, "/proc/filesystems").unwrap_or_default())
+}
+
 fn look_at(
     sys: &mut impl System,
     settings: &Settings,
@@ -103,7 +108,12 @@ fn look_at(
     if let Some(warning) = superblock.as_ref().and_then(|s| s.warning) {
         push_text!(warnings, "{}: {}", device, warning);
     }
-    let container = container(sys, &device, block);
+    // What belongs to a file system up to the end of the device has no room for metadata of something else there.
+    let used = superblock.as_ref().and_then(|s| s.size).unwrap_or(0);
+    let container = match size(sys, &device, block).checked_sub(used) {
+        Some(0..=511) => None,
+        _ => container(sys, &device, block),
+    };
     let (fstype, uuid, label, state) = match superblock {
         Some(s) => (Some(s.fstype.name()), s.uuid, s.label, s.state),
         None => (None, None, None, State::Unknown),

@@ -33,6 +33,19 @@ pub fn c(text: &str) -> Result<CText> {
     Ok(CText(bytes))
 }
 
+/// The text of a literal, which ends with a NUL byte. (A `c"..."` needs Rust 1.77.)
+macro_rules! literal {
+    ($text:literal) => {
+        // SAFETY: one NUL byte, the last one, as nobody writes one into a literal here.
+        unsafe { CStr::from_bytes_with_nul_unchecked(concat!($text, "\0").as_bytes()) }
+    };
+}
+
+/// No path: the file that the descriptor is of (`AT_EMPTY_PATH`).
+pub const NO_PATH: &CStr = literal!("");
+/// The root of this process.
+pub const ROOT: &CStr = literal!("/");
+
 impl Deref for CText {
     type Target = CStr;
 

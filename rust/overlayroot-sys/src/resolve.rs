@@ -4,9 +4,9 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use overlayroot::errno::Errno;
+use overlayroot::text;
 
 use crate::system::{Kind, Result, Stat, System};
 
@@ -33,20 +33,24 @@ pub fn resolve(
     path: &str,
     missing: Missing,
 ) -> Result<(String, Option<Stat>)> {
-    // Components still to walk, the next one last.
-    let mut todo: Vec<String> = components(path);
-    let mut done: Vec<String> = Vec::new();
+    // What was walked, and what is still to walk.
+    let mut here = root.to_owned();
+    let mut rest = path.to_owned();
     let mut links = 0;
     let mut last = None;
-    while let Some(part) = todo.pop() {
+    while let Some((part, after)) = next(&rest) {
+        let parent = here.len();
+        last = None;
         if part == ".." {
-            done.pop(); // at the top, `..` is the top
-            last = None;
+            // At the top, `..` is the top.
+            let top = here.get(root.len()..).unwrap_or_default();
+            let up = top.bytes().rposition(|byte| byte == b'/');
+            here.truncate(root.len() + up.unwrap_or(0));
+            rest = after.to_owned();
             continue;
         }
-        done.push(part);
-        let here = join(root, &done);
-        last = None;
+        here.push('/');
+        here.push_str(part);
         match sys.stat(&here) {
             Ok(stat) if stat.kind == Kind::Symlink => {
                 links += 1;
@@ -54,46 +58,45 @@ pub fn resolve(
                     return Err(Errno::ELOOP);
                 }
                 let target = sys.read_link(&here)?;
-                done.pop();
-                if target.starts_with('/') {
-                    done.clear();
-                }
-                todo.extend(components(&target));
+                let from = if target.starts_with('/') {
+                    root.len()
+                } else {
+                    parent
+                };
+                here.truncate(from);
+                rest = text!("{}/{}", target, after);
+                continue;
             }
-            Ok(stat) if !todo.is_empty() && stat.kind != Kind::Directory => {
+            Ok(stat) if stat.kind != Kind::Directory && next(after).is_some() => {
                 return Err(Errno::ENOTDIR);
             }
             Ok(stat) => last = Some(stat),
             Err(Errno::ENOENT) if missing == Missing::MakeDir => sys.make_dir(&here, 0o755)?,
-            Err(Errno::ENOENT) if missing == Missing::LastMayBe && todo.is_empty() => {}
+            Err(Errno::ENOENT) if missing == Missing::LastMayBe && next(after).is_none() => {}
             Err(error) => return Err(error),
         }
+        rest = after.to_owned();
     }
-    if done.is_empty() && missing == Missing::MakeDir {
+    if here.len() == root.len() && missing == Missing::MakeDir {
         return Err(Errno::EBUSY);
     }
-    Ok((join(root, &done), last))
+    Ok((here, last))
 }
 
-/// Components in reverse, without empty ones and `.`.
-fn components(path: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    for part in path.split('/') {
+/// The first component that is neither empty nor `.`, and what comes after it.
+#[inline(never)]
+fn next(path: &str) -> Option<(&str, &str)> {
+    let mut rest = path;
+    while !rest.is_empty() {
+        let end = rest.bytes().position(|byte| byte == b'/');
+        let end = end.unwrap_or(rest.len());
+        let part = rest.get(..end).unwrap_or_default();
+        rest = rest.get(end + 1..).unwrap_or_default();
         if !part.is_empty() && part != "." {
-            parts.push(part.to_owned());
+            return Some((part, rest));
         }
     }
-    parts.reverse();
-    parts
-}
-
-fn join(root: &str, parts: &[String]) -> String {
-    let mut path = root.to_owned();
-    for part in parts {
-        path.push('/');
-        path.push_str(part);
-    }
-    path
+    None
 }
 
 #[cfg(test)]

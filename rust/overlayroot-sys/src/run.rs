@@ -188,12 +188,16 @@ fn read_settings(sys: &mut impl System, report: &mut Report) -> Settings {
     }
     warnings.append(&mut settings.warnings);
     report.set_settings(&settings);
-    let mut said = String::from("settings:");
     for one in &settings.said {
         let origin = one.origin.as_str();
-        said.push_str(&text!(" {}={} ({})", one.name, one.value, origin));
+        say!(
+            Level::Debug,
+            "setting: {}={} ({})",
+            one.name,
+            one.value,
+            origin
+        );
     }
-    note(Level::Debug, &said);
     warn(report, warnings);
     settings
 }

@@ -100,6 +100,10 @@ pub trait System {
 
     /// Reads from a block device at a byte offset; a short read is an error.
     fn read_block(&mut self, device: &str, offset: u64, buffer: &mut [u8]) -> Result<()>;
+    /// Size of a block device, bytes (`BLKGETSIZE64`).
+    fn block_size(&mut self, device: &str) -> Result<u64>;
+    /// Size of a sector, bytes, in which partition tables count (`BLKSSZGET`).
+    fn sector_size(&mut self, device: &str) -> Result<u32>;
     /// Read-only flag of a block device (`BLKROGET`).
     fn block_read_only(&mut self, device: &str) -> Result<bool>;
     /// Sets the read-only flag of a block device (`BLKROSET`).

@@ -244,9 +244,10 @@ fn same_label_twice() {
     assert!(report.warnings[0].contains("make it unique"));
 }
 
-/// Version 0.90 of md's metadata, 64 KiB before the end of 128 KiB.
+/// Version 0.90 of md's metadata, 64 KiB before the end of 128 KiB: there the file system ends.
 fn make_member(disk: &mut Disk) {
     disk.data.resize(128 << 10, 0);
+    disk.data[1024 + 4..1024 + 8].copy_from_slice(&64u32.to_le_bytes());
     disk.data[64 << 10..(64 << 10) + 4].copy_from_slice(&0xa92b_4efc_u32.to_le_bytes());
 }
 
@@ -271,6 +272,20 @@ fn members_count_only_where_there_is_no_array() {
     assert_eq!(report.root.unwrap().container, Some("a Linux RAID array"));
     assert!(report.warnings[0]
         .ends_with("they are members of an array: assemble it in the initramfs, and name that"));
+}
+
+/// Two reads of the card less.
+#[test]
+fn a_file_system_that_fills_its_device_leaves_no_room_for_metadata_of_an_array() {
+    for (blocks, reads) in [(128u32, 2), (127, 4)] {
+        let mut fake = Fake::board("root=/dev/mmcblk0p2");
+        make_member(fake.root());
+        fake.root().data[1024 + 4..1024 + 8].copy_from_slice(&blocks.to_le_bytes());
+        let report = boot(&mut fake);
+        let of_device = fake.calls.iter().filter(|c| c.starts_with("read block"));
+        assert_eq!(of_device.count(), reads);
+        assert_eq!(report.root.unwrap().container.is_some(), reads == 4);
+    }
 }
 
 /// The backup of a GPT is at the end, and both are found by the size of a sector.
@@ -305,13 +320,7 @@ fn disks_with_large_sectors() {
     let sum = crc(&header);
     header[16..20].copy_from_slice(&sum.to_le_bytes());
     disk.data[31 << 12..(31 << 12) + 92].copy_from_slice(&header);
-    fake.dirs(&["/sys/dev/block/179:0", "/sys/dev/block/179:0/queue"]);
-    fake.file("/sys/dev/block/179:0/size", b"256\n", 0o444);
-    fake.file(
-        "/sys/dev/block/179:0/queue/logical_block_size",
-        b"4096\n",
-        0o444,
-    );
+    disk.sector = 4096;
     let report = boot(&mut fake);
     assert_eq!(report.root.unwrap().device, "/dev/mmcblk0p2");
     assert!(report.protected);

@@ -14,8 +14,8 @@ pub struct Facts {
     pub mem_total: u64,
     /// Release of the running kernel, as `uname -r`.
     pub kernel: String,
-    /// Contents of `/proc/filesystems`.
-    pub filesystems: Filesystems,
+    /// File systems that the kernel knows, to be tried in this order on a root that is not recognised.
+    pub filesystems: Vec<String>,
     /// The root device, when it was found.
     pub root: Option<Root>,
     /// It is not the only one that `root=` names: the others are tried before what is left for a broken one.
@@ -47,40 +47,24 @@ pub struct Root {
     pub tree: Option<Tree>,
 }
 
-/// File systems that the kernel knows at the moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filesystems {
-    /// Those on a block device, in the kernel's order.
-    pub on_block_devices: Vec<String>,
-    /// `overlay` or `overlayfs` is there.
-    pub overlay: bool,
-}
-
-impl Filesystems {
-    /// Parses `/proc/filesystems`.
-    pub fn parse(text: &str) -> Filesystems {
-        let mut found = Filesystems::default();
-        for line in text.lines() {
-            match line.split_once('\t') {
-                Some(("nodev", "overlay" | "overlayfs")) => found.overlay = true,
-                Some(("", name)) if !name.is_empty() => found.on_block_devices.push(name.into()),
-                _ => {}
-            }
+/// File systems on a block device of `/proc/filesystems`, in the kernel's order.
+pub fn on_block_devices(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('\t') {
+            names.push(name.into());
         }
-        found
     }
+    names
 }
 
 impl Default for Facts {
-    /// A board with 1 GiB of RAM and a kernel that has overlay, whose root was not found.
+    /// A board with 1 GiB of RAM, whose root was not found.
     fn default() -> Self {
         Facts {
             mem_total: 1 << 30,
             kernel: "6.12.0".into(),
-            filesystems: Filesystems {
-                on_block_devices: Vec::new(),
-                overlay: true,
-            },
+            filesystems: Vec::new(),
             root: None,
             others: false,
         }
@@ -114,11 +98,7 @@ mod tests {
 
     #[test]
     fn proc_filesystems() {
-        let found =
-            Filesystems::parse("nodev\tsysfs\nnodev\ttmpfs\n\text4\n\tvfat\nnodev\toverlay\n");
-        assert_eq!(found.on_block_devices, ["ext4", "vfat"]);
-        assert!(found.overlay);
-        assert!(Filesystems::parse("nodev\toverlayfs").overlay);
-        assert!(!Filesystems::parse("\text4\n").overlay);
+        let text = "nodev\tsysfs\nnodev\ttmpfs\n\text4\n\tvfat\nnodev\toverlay\n";
+        assert_eq!(on_block_devices(text), ["ext4", "vfat"]);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! The RAM copy of `/etc/fstab`: says what is going on, and keeps userspace from mounting over it.
 
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -126,9 +126,18 @@ fn is_kept_out(line: &[u8]) -> bool {
     if device.map_or(true, |field| field.starts_with(b"#")) {
         return false;
     }
-    mount_point.is_some_and(|path| is_root(&unescape(path)))
-        || fstype.is_some_and(|name| unescape(name) == b"swap")
-            && device.map_or(true, |name| !unescape(name).starts_with(b"/dev/zram"))
+    mount_point.is_some_and(|path| is_root(&meant(path)))
+        || fstype.is_some_and(|name| *meant(name) == *b"swap")
+            && device.map_or(true, |name| !meant(name).starts_with(b"/dev/zram"))
+}
+
+/// What a field stands for.
+fn meant(field: &[u8]) -> Cow<'_, [u8]> {
+    if field.contains(&b'\\') {
+        Cow::Owned(unescape(field))
+    } else {
+        Cow::Borrowed(field)
+    }
 }
 
 /// `//`, `/.` and `/x/..` are the root too.

@@ -25,7 +25,7 @@ macro_rules! fields {
         impl $crate::json::Json for $type {
             fn write(&self, text: &mut String) {
                 let $type { $($field),* } = self;
-                let names = concat!($(stringify!($field), " "),*);
+                let names = concat!($("\"", stringify!($field), "\":"),*);
                 $crate::json::object(text, names, &[$($field),*]);
             }
         }
@@ -33,14 +33,17 @@ macro_rules! fields {
 }
 pub(crate) use fields;
 
-/// Appends an object; a blank follows each of the names.
+/// Appends an object; each of the names is in quotes and ends with its colon.
 pub fn object(text: &mut String, names: &str, values: &[&dyn Json]) {
-    let mut before = '{';
-    for (name, value) in names.split(' ').zip(values) {
-        text.push(before);
-        before = ',';
-        quote(text, name);
-        text.push(':');
+    let mut before = "{";
+    let mut rest = names;
+    for value in values {
+        text.push_str(before);
+        before = ",";
+        let colon = rest.bytes().position(|byte| byte == b':');
+        let end = colon.map_or(rest.len(), |at| at + 1);
+        text.push_str(rest.get(..end).unwrap_or_default());
+        rest = rest.get(end..).unwrap_or_default();
         value.write(text);
     }
     text.push('}');
@@ -49,20 +52,21 @@ pub fn object(text: &mut String, names: &str, values: &[&dyn Json]) {
 /// RFC 8259, section 7.
 fn quote(text: &mut String, value: &str) {
     text.push('"');
-    for character in value.chars() {
-        match character {
-            '"' | '\\' => {
-                text.push('\\');
-                text.push(character);
-            }
-            '\0'..='\x1f' => {
-                text.push_str("\\u");
-                push_hex(text, u32::from(character), 4);
-            }
-            _ => text.push(character),
-        }
+    let mut rest = value;
+    // What needs no escape is appended in one go.
+    while let Some(at) = rest.bytes().position(is_escaped) {
+        text.push_str(rest.get(..at).unwrap_or_default());
+        text.push_str("\\u");
+        let byte = rest.as_bytes().get(at).copied().unwrap_or_default();
+        push_hex(text, u32::from(byte), 4);
+        rest = rest.get(at + 1..).unwrap_or_default();
     }
+    text.push_str(rest);
     text.push('"');
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
 impl Json for bool {

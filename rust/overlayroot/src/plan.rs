@@ -209,12 +209,6 @@ fn plan_ram(
             read_only: lock,
         });
     }
-    if !facts.filesystems.overlay {
-        plan.then(Step::LoadOverlay {
-            lower: LOWER,
-            release: facts.kernel.clone(),
-        });
-    }
     let (limits, warning) = settings.size.limits(facts.mem_total);
     plan.warnings.extend(warning);
     plan.limits = Some(limits);
@@ -234,6 +228,7 @@ fn plan_ram(
         target: NEW_ROOT,
         lower: LOWER,
         ram: RAM,
+        release: facts.kernel.clone(),
     });
     plan.then(Step::Restrict { target: LOWER });
     plan.then(find_init(settings));

@@ -259,6 +259,8 @@ const KNOWN: &[Known] = &[
     },
 ];
 
+/// A value without which a word is nobody's.
+const OVERLAY: &str = "=overlay";
 /// Other systems' spellings, and what to write here.
 const FOREIGN: &[(&str, &str)] = &[
     ("overlayroot", "overlayfs=yes or overlayfs=no"),
@@ -324,10 +326,12 @@ impl Settings {
                 "{}= is not supported by this version: changes are kept in RAM only",
                 name
             );
-        } else if let Some((name, ours)) = FOREIGN.iter().find(|(n, _)| match n.split_once('=') {
-            Some((name, only)) => cmdline::same_name(name, &word.name) && value == Some(only),
-            None => cmdline::same_name(n, &word.name),
-        }) {
+        } else if let Some((name, ours)) =
+            FOREIGN.iter().find(|(n, _)| match n.strip_suffix(OVERLAY) {
+                Some(name) => cmdline::same_name(name, &word.name) && value == OVERLAY.get(1..),
+                None => cmdline::same_name(n, &word.name),
+            })
+        {
             push_text!(
                 self.warnings,
                 "{} is another system's spelling and has no effect here: write {}",

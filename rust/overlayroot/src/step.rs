@@ -77,13 +77,6 @@ pub enum Step {
         /// Parameters of the kernel's target.
         table: String,
     },
-    /// Load the overlay module that the root file system carries for this kernel.
-    LoadOverlay {
-        /// Where the root file system is mounted.
-        lower: &'static str,
-        /// Kernel release.
-        release: String,
-    },
     /// Mount a RAM file system.
     MountTmpfs {
         /// Mount point, made when missing.
@@ -99,7 +92,7 @@ pub enum Step {
         ram: &'static str,
     },
     /// Stack the layers, with whichever spelling the kernel takes: `overlay`, then `overlayfs` with
-    /// and without a work directory.
+    /// and without a work directory. A kernel that knows none of it is given the module that the root carries.
     MountOverlay {
         /// Mount point, made when missing.
         target: &'static str,
@@ -107,6 +100,8 @@ pub enum Step {
         lower: &'static str,
         /// RAM layer.
         ram: &'static str,
+        /// Kernel release, which names the folder of its modules.
+        release: String,
     },
     /// Allow neither set-user-ID programs nor devices on a mount. After the layers are stacked: the overlays of
     /// kernels before 4.2 open files of the lower by this mount as it was then.
@@ -141,10 +136,7 @@ impl Step {
     /// Whether the mode can be reached without this step: its failure is a warning.
     pub fn is_survivable(&self) -> bool {
         match self {
-            Step::LoadOverlay { .. }
-            | Step::Restrict { .. }
-            | Step::WriteFstab { .. }
-            | Step::Move { .. } => true,
+            Step::Restrict { .. } | Step::WriteFstab { .. } | Step::Move { .. } => true,
             // A root that stays locked is safe: only remounting it writable does not work.
             Step::SetDeviceReadOnly { read_only, .. } => !read_only,
             // Without /run there is no place for the report, which is worth no restart.
@@ -200,14 +192,13 @@ impl Step {
             Step::OpenVerity { device, table, .. } => {
                 text!("verify {} as {}: {}", device, crate::verity::DEVICE, table)
             }
-            Step::LoadOverlay { lower, release } => {
-                text!("load overlay from {}/lib/modules/{}", lower, release)
-            }
             Step::MountTmpfs { target, options } => {
                 text!("mount tmpfs on {}: {}", target, options)
             }
             Step::MakeUpper { ram, .. } => text!("make {}/upper and {}/work", ram, ram),
-            Step::MountOverlay { target, lower, ram } => {
+            Step::MountOverlay {
+                target, lower, ram, ..
+            } => {
                 text!("mount overlay on {}: {} under {}", target, lower, ram)
             }
             Step::Restrict { target } => text!("make {} nosuid,nodev", target),

@@ -106,15 +106,19 @@ pub fn divided(mut number: u64, by: u32) -> (u64, u32) {
 /// A template in which each `{}` is a value, in their order. Values are not looked into.
 #[inline(never)]
 pub fn fill(template: &str, values: &[&str]) -> String {
-    let mut text = String::new();
-    let mut values = values.iter();
-    for part in template.split('{') {
-        let after = part.strip_prefix('}');
-        if after.is_some() {
-            text.push_str(values.next().copied().unwrap_or_default());
-        }
-        text.push_str(after.unwrap_or(part));
+    let length = values
+        .iter()
+        .fold(template.len(), |sum, value| sum + value.len());
+    let mut text = String::with_capacity(length);
+    let mut rest = template;
+    for value in values {
+        let place = rest.bytes().position(|byte| byte == b'{');
+        let place = place.unwrap_or(rest.len());
+        text.push_str(rest.get(..place).unwrap_or_default());
+        text.push_str(value);
+        rest = rest.get(place + 2..).unwrap_or_default();
     }
+    text.push_str(rest);
     text
 }
 

@@ -204,11 +204,7 @@ fn fstypes(root: &Root, settings: &Settings, facts: &Facts) -> Vec<String> {
             }
         }
         None if settings.fstype.is_none() => {
-            facts
-                .filesystems
-                .on_block_devices
-                .iter()
-                .for_each(|name| add(name));
+            facts.filesystems.iter().for_each(|name| add(name));
         }
         None => {}
     }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //! Plans as text: `golden/SCENARIO/{cmdline,conf,facts,plan}`. What a boot would do is reviewed as a diff.
 //!
-//! `facts` has lines `key=value`: memory (bytes), kernel, filesystems (of block devices), overlay (yes, no),
-//! root (kernel name), fstype, state (clean, dirty, read-only-format, unknown), media (read-only), tree (verified
+//! `facts` has lines `key=value`: memory (bytes), kernel, filesystems (of block devices), root (kernel name), fstype, state (clean, dirty, read-only-format, unknown), media (read-only), tree (verified
 //! blocks of 4096 bytes), container (what the device is a member of).
 //! After a wanted change, `OVERLAYROOT_BLESS=1 cargo test --test golden` writes the plans anew.
 
@@ -29,7 +28,6 @@ fn facts(text: &[u8]) -> Facts {
         "memory",
         "kernel",
         "filesystems",
-        "overlay",
         "root",
         "fstype",
         "state",
@@ -48,9 +46,8 @@ fn facts(text: &[u8]) -> Facts {
         facts.kernel = kernel;
     }
     if let Some(names) = get("filesystems") {
-        facts.filesystems.on_block_devices = names.split(' ').map(Into::into).collect();
+        facts.filesystems = names.split(' ').map(Into::into).collect();
     }
-    facts.filesystems.overlay = get("overlay").as_deref() != Some("no");
     let Some(root) = get("root") else {
         return facts;
     };

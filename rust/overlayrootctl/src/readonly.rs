@@ -66,6 +66,14 @@ impl System for ReadOnlySystem {
         read
     }
 
+    fn block_size(&mut self, device: &str) -> Result<u64> {
+        self.linux.block_size(device)
+    }
+
+    fn sector_size(&mut self, device: &str) -> Result<u32> {
+        self.linux.sector_size(device)
+    }
+
     fn block_read_only(&mut self, device: &str) -> Result<bool> {
         self.linux.block_read_only(device)
     }

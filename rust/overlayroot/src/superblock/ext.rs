@@ -15,6 +15,7 @@ pub(super) fn read(block: &[u8]) -> Option<Superblock> {
     const RECOVER: u32 = 0x4;
     const JOURNAL_DEVICE: u32 = 0x8;
     const ORPHAN_PRESENT: u32 = 0x1_0000;
+    const WIDE: u32 = 0x80;
     if le16(block, 56)? != 0xef53 {
         return None;
     }
@@ -47,5 +48,12 @@ pub(super) fn read(block: &[u8]) -> Option<Superblock> {
     };
     let mut found = Superblock::new(fstype, uuid(block, 104), text(block.get(120..136)?), state);
     found.warning = (le16(block, 58)? & 2 != 0).then_some(ERRORS);
+    let high = if incompatible & WIDE != 0 {
+        le32(block, 336)?
+    } else {
+        0
+    };
+    let blocks = u64::from(high) << 32 | u64::from(le32(block, 4)?);
+    found.size = blocks.checked_mul(1024 << (le32(block, 24)? & 31));
     Some(found)
 }

@@ -90,6 +90,8 @@ pub struct Superblock {
     pub state: State,
     /// What the owner should know of it.
     pub warning: Option<&'static str>,
+    /// Bytes that belong to it, where that is read.
+    pub size: Option<u64>,
 }
 
 impl Superblock {
@@ -100,6 +102,7 @@ impl Superblock {
             label,
             state,
             warning: None,
+            size: None,
         }
     }
 }
