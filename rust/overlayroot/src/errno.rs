@@ -19,10 +19,11 @@ macro_rules! errnos {
 
             /// Symbolic name, such as `ENODEV`; `None` for a number that mounting does not give.
             pub fn name(self) -> Option<&'static str> {
-                // A table: a match would be a line of code for each.
-                const NAMES: &[(u8, &str)] = &[$(($number, stringify!($name)),)*];
-                let found = NAMES.iter().find(|(number, _)| i32::from(*number) == self.0);
-                found.map(|(_, name)| *name)
+                // No table of pairs: each would be 24 bytes, most of them of an address and a length.
+                const NUMBERS: &[u8] = &[$($number),*];
+                const NAMES: &str = concat!($(stringify!($name), " "),*);
+                let at = NUMBERS.iter().position(|number| i32::from(*number) == self.0)?;
+                NAMES.split(' ').nth(at)
             }
         }
     };
