@@ -166,7 +166,7 @@ pub(super) fn with_outcome(
             "the writing process ended with {}; each file is as it was or as it is to be",
             ended.code
         ),
-        remedy: "look at dmesg (out of memory?), then commit again".to_owned(),
+        remedy: format!("look at dmesg (out of memory?), then {} again", job.purpose),
         exit_code: exit::FAILED,
     })
 }

@@ -41,6 +41,15 @@ pub struct Kept {
     pub parked: Vec<usize>,
 }
 
+/// What the removal of one commit came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Dropped {
+    /// Bytes that were freed.
+    bytes: u64,
+    /// A signal ended it before everything was looked at.
+    cut_short: bool,
+}
+
 /// All of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Sum {
@@ -139,12 +148,16 @@ impl<'a> Sweep<'a> {
         .is_ok()
     }
 
-    /// Removes what may go of one commit; returns the bytes.
-    fn drop_one(&self, kept: &Kept) -> io::Result<u64> {
+    /// Removes what may go of one commit, until this program is asked to end.
+    fn drop_one(&self, kept: &Kept) -> io::Result<Dropped> {
         let name = kept.folder();
         let folder = self.commits.dir(&name)?;
-        let (mut freed, mut stays) = (0, false);
+        let (mut dropped, mut stays) = (Dropped::default(), false);
         for at in &kept.parked {
+            if signals::pending().is_some() {
+                dropped.cut_short = true;
+                return Ok(dropped);
+            }
             let entry = OsString::from(at.to_string());
             if !self.is_free(kept, &folder, &entry) {
                 stays = true;
@@ -156,13 +169,13 @@ impl<'a> Sweep<'a> {
                 Ok(())
             })?;
             copy::remove(&folder, &entry)?;
-            freed += bytes;
+            dropped.bytes += bytes;
         }
         // A record of this boot may still be needed: `forget`.
         if !stays && !self.is_of_this_boot(kept) {
             copy::remove(self.commits, &name)?;
         }
-        Ok(freed)
+        Ok(dropped)
     }
 
     /// Removes records of this boot of which nothing is kept, once nothing that they made can be met again: it is
@@ -202,11 +215,11 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    fn drop_or_warn(&self, kept: &Kept) -> u64 {
+    fn drop_or_warn(&self, kept: &Kept) -> Dropped {
         self.drop_one(kept).unwrap_or_else(|error| {
             let number = kept.number;
             log::warn!("cannot remove what commit {number} has replaced, continuing: {error}");
-            0
+            Dropped::default()
         })
     }
 
@@ -275,7 +288,7 @@ pub fn make_room(lower: &Dir, area: &Area, bytes: u64) {
             if free(lower) > bytes.saturating_add(super::planning::RESERVE) {
                 break;
             }
-            if sweep.drop_or_warn(kept) > 0 {
+            if sweep.drop_or_warn(kept).bytes > 0 {
                 let _ = rustix::fs::syncfs(lower.as_fd()); // blocks are free when that is on the disk
             }
         }
@@ -297,7 +310,7 @@ pub fn trim(lower: &Dir, area: &Area) {
             if count <= MOST && bytes <= free(lower) {
                 break;
             }
-            bytes -= sweep.drop_or_warn(kept).min(bytes);
+            bytes -= sweep.drop_or_warn(kept).bytes.min(bytes);
             count -= 1;
         }
     });
@@ -321,11 +334,12 @@ pub fn purge(lower: &Dir) -> crate::error::Result<Sum> {
         let all = sweep.all.len();
         progress::begin("giving up commits", Some(all));
         for (count, kept) in sweep.all.iter().enumerate() {
+            let whole = usize::from(!sweep.drop_or_warn(kept).cut_short);
+            let count = count + whole;
             ended = signals::give_up(|| format!("{count} of {all} commits are given up"), "");
             if ended.is_err() {
                 break;
             }
-            sweep.drop_or_warn(kept);
             progress::entry();
         }
     });

@@ -48,6 +48,7 @@ fn write_with(
         ));
     }
     retention::make_room(&view.lower, area, plan.bytes);
+    give_up()?; // a signal ends that before there is room
     plan.fits(&view.lower, 0)?;
     let mut staging = Staging {
         view,

@@ -2,17 +2,19 @@
 //! The way back: what a commit has replaced takes its place again, and what it added goes. That is a commit like
 //! others, as safe against cuts, and can be undone itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::area::{self, Area};
 use super::folders::Folders;
 use super::planning::Action;
 use super::publishing::{carry_out, Deed, Guard, Operation, Work, Written};
-use super::record::{Attributes, Header, Record, Step, FORMAT};
+use super::record::{self, Attributes, Header, Record, Step, FORMAT};
 use super::retention::{self, Kept};
+use super::staging;
 use crate::error::{Error, Result};
 use crate::layers::changes::LeftOut;
 use crate::layers::compare::What;
@@ -58,11 +60,13 @@ pub fn find(lower: &Dir, number: Option<u32>) -> Result<Kept> {
     }
 }
 
-/// Commits that later ones have undone, and that were not brought back since.
+/// Commits that later ones have undone, and that were not brought back since. An undo that was cut off does not
+/// count: the same command completes it.
 pub fn undone(all: &[Kept]) -> BTreeSet<u32> {
     let mut undone = BTreeSet::new();
     for kept in all.iter().rev() {
-        let undoes = kept.record.as_ref().and_then(|record| record.header.undoes);
+        let record = kept.record.as_ref().filter(|record| record.done);
+        let undoes = record.and_then(|record| record.header.undoes);
         // An undo that was undone itself does not count.
         if let Some(number) = undoes.filter(|_| !undone.contains(&kept.number)) {
             undone.insert(number);
@@ -97,10 +101,13 @@ fn undo_with(
     let number = kept.number.to_string();
     let parked = area.commits().dir(number.as_ref());
     let parked = Rc::new(parked.map_err(Error::system("open", "what the commit has replaced"))?);
+    let cut_off = CutOff::of(area, kept.number).map_err(Error::system("look at", "the log"))?;
+    let done_before = cut_off.results();
     let mut folders = Folders::of(lower);
     let (mut operations, mut left_out) = (Vec::new(), Vec::new());
     // The last one first: what was put into a directory goes before the directory.
     for (at, step) in record.steps.iter().enumerate().rev() {
+        staging::give_up()?;
         let way = back(
             &mut folders,
             &parked,
@@ -108,23 +115,28 @@ fn undo_with(
             step,
             record.header.undoes.is_some(),
         );
-        match way {
-            Ok(Ok((kind, deed, guard))) => operations.push(Operation {
-                path: step.path.clone(),
-                kind,
-                replaces: matches!(guard, Guard::Inode { .. }) && !matches!(deed, Deed::Set { .. }),
-                deed,
-                guard,
-            }),
-            Ok(Err(reason)) => left_out.push(LeftOut {
-                path: step.path.clone(),
-                reason: reason.to_owned(),
-            }),
-            Err(error) => left_out.push(LeftOut {
-                path: step.path.clone(),
-                reason: error.to_string(),
-            }),
-        }
+        let reason = match way {
+            Ok(Ok((kind, deed, guard))) => {
+                operations.push(Operation {
+                    path: step.path.clone(),
+                    kind,
+                    replaces: matches!(guard, Guard::Inode { .. })
+                        && !matches!(deed, Deed::Set { .. }),
+                    deed,
+                    guard,
+                });
+                continue;
+            }
+            Ok(Err(_)) if done_before.contains(&(&step.path, inode(&mut folders, &step.path))) => {
+                continue
+            }
+            Ok(Err(reason)) => reason.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        left_out.push(LeftOut {
+            path: step.path.clone(),
+            reason,
+        });
     }
     let work = Work {
         lower,
@@ -137,7 +149,57 @@ fn undo_with(
         undoes: Some(kept.number),
         ..header
     };
-    carry_out(work, header)
+    let written = carry_out(work, header)?;
+    match written.number {
+        Some(_) => Ok(written),
+        // It was cut off after the last entry: only the mark was missing.
+        None => Ok(Written {
+            number: cut_off.mark_done(lower, area)?,
+            ..written
+        }),
+    }
+}
+
+/// Undos of a commit that were cut off, the oldest first.
+struct CutOff(Vec<Kept>);
+
+impl CutOff {
+    fn of(area: &Area, number: u32) -> io::Result<CutOff> {
+        let mut all = retention::all(area.commits())?;
+        all.retain(|kept| {
+            let record = kept.record.as_ref();
+            record.is_some_and(|record| !record.done && record.header.undoes == Some(number))
+        });
+        Ok(CutOff(all))
+    }
+
+    /// The inodes that they were to put into place, by path; none where they were to take something away. An inode that
+    /// was to get other attributes says nothing.
+    fn results(&self) -> HashSet<(&Path, Option<u64>)> {
+        let records = self.0.iter().filter_map(|kept| kept.record.as_ref());
+        let steps = records.flat_map(|record| &record.steps);
+        let steps = steps.filter(|step| step.action != Action::Attributes);
+        steps.map(|step| (&*step.path, step.inode)).collect()
+    }
+
+    /// Marks the last one; its number, if there is one.
+    fn mark_done(&self, lower: &Dir, area: &Area) -> Result<Option<u32>> {
+        let Some(number) = self.0.last().map(|kept| kept.number) else {
+            return Ok(None);
+        };
+        let folder = area.commits().dir(number.to_string().as_ref());
+        folder
+            .and_then(|folder| record::mark_done(&folder))
+            .and_then(|()| Ok(rustix::fs::syncfs(lower)?))
+            .map_err(Error::system("mark", "the record"))?;
+        Ok(Some(number))
+    }
+}
+
+/// The number of what is at a path, if anything can be found there.
+fn inode(folders: &mut Folders<'_>, path: &Path) -> Option<u64> {
+    let (dir, name) = folders.place(path).ok()?;
+    Some(dir.stat(name).ok()??.id.1)
 }
 
 type Way = std::result::Result<(Kind, Deed, Guard), &'static str>;
@@ -234,4 +296,120 @@ fn set(before: &Attributes, stat: &Stat, xattrs: Xattrs) -> Option<Deed> {
         stat: Box::new(wanted),
         xattrs: wanted_xattrs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+
+    /// A real root where commit 1 has replaced files.
+    struct Rig(tempfile::TempDir);
+
+    impl Rig {
+        fn new(names: &[&str]) -> Rig {
+            let rig = Rig(tempfile::tempdir().unwrap());
+            let area = Area::open(&rig.lower()).unwrap();
+            let folder = area.prepare().unwrap();
+            let parked = rig.at(".overlayroot/new/commit");
+            let step = |(at, name): (usize, &&str)| {
+                fs::write(parked.join(at.to_string()), "old").unwrap();
+                fs::write(rig.at(name), "new").unwrap();
+                Step {
+                    path: format!("/{name}").into(),
+                    kind: Kind::File,
+                    action: Action::Write,
+                    inode: Some(fs::metadata(rig.at(name)).unwrap().ino()),
+                    replaced: true,
+                    before: None,
+                }
+            };
+            let record = Record {
+                header: Header {
+                    format: FORMAT,
+                    number: 1,
+                    boot: area.boot().to_owned(),
+                    steps: names.len(),
+                    ..Header::default()
+                },
+                steps: names.iter().enumerate().map(step).collect(),
+                done: true,
+            };
+            record.write(&folder).unwrap();
+            record::mark_done(&folder).unwrap();
+            area.enter(1).unwrap();
+            rig
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn lower(&self) -> Dir {
+            Dir::open(self.0.path()).unwrap()
+        }
+
+        /// Undoes the last commit that is not undone: commit 1.
+        fn undo(&self) -> Written {
+            let kept = find(&self.lower(), None).unwrap();
+            assert_eq!(kept.number, 1);
+            undo(&self.lower(), &kept, Header::default()).unwrap()
+        }
+
+        /// As a cut leaves an undo: `not_yet` has the names that were not brought back, and their steps in both records.
+        fn cut_off(&self, number: u32, not_yet: &[(&str, usize, usize)]) {
+            let commits = self.at(".overlayroot/commits");
+            let undo = commits.join(number.to_string());
+            fs::remove_file(undo.join("done")).unwrap();
+            for (name, step, step_of_undo) in not_yet {
+                fs::rename(self.at(name), commits.join(format!("1/{step}"))).unwrap();
+                fs::rename(undo.join(step_of_undo.to_string()), self.at(name)).unwrap();
+            }
+        }
+
+        fn read(&self, name: &str) -> String {
+            fs::read_to_string(self.at(name)).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_completed() {
+        let rig = Rig::new(&["a", "b"]);
+        assert_eq!(rig.undo().number, Some(2));
+        rig.cut_off(2, &[("a", 0, 1)]);
+        assert_eq!((&*rig.read("a"), &*rig.read("b")), ("new", "old"));
+        let written = rig.undo();
+        assert_eq!(written.number, Some(3));
+        assert_eq!(written.done, [("/a".into(), Action::Write)]);
+        assert!(written.left_out.is_empty(), "{:?}", written.left_out);
+        assert_eq!((&*rig.read("a"), &*rig.read("b")), ("old", "old"));
+        assert!(find(&rig.lower(), None).is_err() && find(&rig.lower(), Some(1)).is_err());
+    }
+
+    #[test]
+    fn what_was_cut_off_after_the_last_entry_is_marked() {
+        let rig = Rig::new(&["a"]);
+        rig.undo();
+        rig.cut_off(2, &[]);
+        let written = rig.undo();
+        assert_eq!(written.number, Some(2));
+        assert!(written.done.is_empty() && written.left_out.is_empty());
+        assert!(find(&rig.lower(), None).is_err() && find(&rig.lower(), Some(1)).is_err());
+        assert_eq!(rig.read("a"), "old");
+    }
+
+    #[test]
+    fn what_was_changed_since_the_cut_is_left_out() {
+        let rig = Rig::new(&["a", "b"]);
+        rig.undo();
+        rig.cut_off(2, &[("a", 0, 1)]);
+        fs::write(rig.at("other"), "other").unwrap();
+        fs::rename(rig.at("other"), rig.at("b")).unwrap();
+        let written = rig.undo();
+        let left_out: Vec<_> = written.left_out.iter().map(|left| &*left.path).collect();
+        assert_eq!(left_out, [Path::new("/b")]);
+        assert_eq!((&*rig.read("a"), &*rig.read("b")), ("old", "other"));
+    }
 }
