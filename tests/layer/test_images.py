@@ -389,7 +389,10 @@ def test_rust_recipes(series: str, sources: str, collections: str, name: str) ->
         ("arm:armv7a:nitrogen6x", ["-Crelocation-model=static", "-Ctarget-feature=+thumb-mode"]),
         ("arm:armv7ve:nitrogen7", ["-Crelocation-model=static", "-Ctarget-feature=+thumb-mode"]),
         ("arm:armv5:qemuarmv5", ["-Crelocation-model=static"]),
-        ("aarch64:qemuarm64", ["-Crelocation-model=static"]),
+        (
+            "aarch64:qemuarm64",
+            ["-Crelocation-model=static", "-Cllvm-args=-enable-machine-outliner=never"],
+        ),
         ("x86-64:qemux86-64", ["-Crelocation-model=static"]),
     ],
 )
