@@ -73,6 +73,13 @@ def brings(d, name: str) -> bool:
     return any(target.lower() == name for _, _, target in machine_entries(d))
 
 
+def kernel(d, known) -> str:
+    """Of `known` kernel types that are built the one on the boot partition, else the first one; or empty."""
+    types = [kind for kind in kernel_types(d) if kind in known]
+    names = {name for _, _, name in machine_entries(d)}
+    return next((kind for kind in types if kind in names), types[0] if types else "")
+
+
 def is_kernel(d, source: str) -> bool:
     """Whether a name or pattern in the deploy folder is that of a kernel, with an initramfs or without."""
     kinds = [*IMAGES, *kernel_types(d)]

@@ -3,7 +3,7 @@
 
 import struct
 
-BEGIN, END, PROPERTY, NOP, LAST = 1, 2, 3, 4, 9
+BEGIN, END, PROPERTY, NOP = 1, 2, 3, 4
 
 
 def nodes(data: bytes) -> dict:

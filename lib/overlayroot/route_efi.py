@@ -6,6 +6,8 @@ by itself are replaced by ours: IMAGE_EFI_BOOT_FILES comes last there. With oe-c
 initramfs and command line are one file, which may be signed: no file beside it counts.
 """
 
+import re
+
 from . import boards, bootpart, cmdline, layout, route_bundle
 
 VARIABLE, TEXT_DEPENDS, TAKES_INITRAMFS = "IMAGE_EFI_BOOT_FILES", (), True
@@ -79,8 +81,7 @@ menuentry 'overlayroot' {{
 
 
 def _entry(d, title: str, line: str) -> str:
-    tree = ""
-    return f"title {title}\nlinux /{_kernel(d)}\ninitrd /{INITRAMFS}\n{tree}options {line}\n"
+    return f"title {title}\nlinux /{_kernel(d)}\ninitrd /{INITRAMFS}\noptions {line}\n"
 
 
 def files(d) -> dict:
@@ -175,7 +176,7 @@ def problems(d) -> list:
         for entry, _, target in boards.entries(d.getVar(variable)):
             who = bootpart.other_path(target)
             ours = entry in boards.words(d.getVar("OVERLAYROOT_EFI_BOOT_FILES"))
-            if who and not ours and not bootpart.re.fullmatch(FIRMWARE, target.lower()):
+            if who and not ours and not re.fullmatch(FIRMWARE, target.lower()):
                 messages.append(
                     f'{variable} has {entry}, another way to boot: {who}: {variable}:remove = "{entry}"'
                 )

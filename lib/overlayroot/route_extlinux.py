@@ -57,9 +57,7 @@ def config(d, verity: str, overlayfs: str = "") -> str:
 
 def kernel(d) -> str:
     """The kernel that is started."""
-    types = [kind for kind in boards.kernel_types(d) if kind in KERNELS]
-    names = {name for _, _, name in boards.machine_entries(d)}
-    return next((kind for kind in types if kind in names), types[0] if types else "")
+    return boards.kernel(d, KERNELS)
 
 
 def files(d) -> dict:

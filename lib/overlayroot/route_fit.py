@@ -36,12 +36,12 @@ def files(d) -> dict:
 
 
 def texts(d, verity: str) -> dict:
-    """overlayroot.env."""
-    lines = route_script.environment(d).splitlines()
+    """overlayroot.env of the script, but that the FIT image is the kernel, and has the device tree in it."""
+    lines = route_script.texts(d, verity)[route_script.ENVIRONMENT].splitlines()
     kept = [line for line in lines if not line.startswith(("ofs_kernel=", "ofs_fdt="))]
     at = next(number for number, line in enumerate(kept) if line.startswith("ofs_default_size"))
     kept.insert(at + 1, f"ofs_kernel={KERNEL}")
-    return {route_script.ENVIRONMENT: "\n".join([*kept, *([f"ofs_verity={verity}"] if verity else []), ""])}
+    return {route_script.ENVIRONMENT: "\n".join([*kept, ""])}
 
 
 def depends(d) -> list:

@@ -8,7 +8,7 @@ the initramfs behind whichever kernel it takes. It looks at no checksum.
 import pathlib
 import re
 
-from . import boards, bootpart, cmdline, layout
+from . import boards, bootpart, cmdline, content, layout
 
 VARIABLE, TAKES_INITRAMFS = "IMAGE_BOOT_FILES", True
 TEXT_DEPENDS = ("rpi-bootfiles:do_deploy", "rpi-config:do_deploy", "rpi-cmdline:do_deploy")
@@ -90,7 +90,7 @@ def card(found: dict) -> list:
         if re.match(rf"\s*({OTHERS})\b", line)
     ]
     named = [name.lower() for name in re.findall(r"^\s*kernel=(\S+)", own, re.MULTILINE)]
-    kernel = [name for name, data in names.items() if bootpart.content.kind(data) == "kernel"]
+    kernel = [name for name, data in names.items() if content.kind(data) == "kernel"]
     if kernel and not set(kernel).intersection(named or KERNELS):
         messages.append(
             f"{kernel[0]} on the boot partition is no name that the firmware takes: IMAGE_BOOT_FILES has to "

@@ -19,11 +19,8 @@ def claims(d) -> bool:
 
 
 def kernel(d) -> str:
-    """The kernel that the script starts: the one on the boot partition, else the first one of the machine."""
-    known = KERNELS.get(d.getVar("TARGET_ARCH"), ())
-    types = [kind for kind in boards.kernel_types(d) if kind in known]
-    names = {name for _, _, name in boards.machine_entries(d)}
-    return next((kind for kind in types if kind in names), types[0] if types else "")
+    """The kernel that the script starts."""
+    return boards.kernel(d, KERNELS.get(d.getVar("TARGET_ARCH"), ()))
 
 
 def files(d) -> dict:

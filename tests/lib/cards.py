@@ -88,10 +88,7 @@ class Machine(virt.Machine):
     ) -> list[str | pathlib.Path]:
         """The emulator and its options: no kernel, no command line."""
         assert initrd is None and line == "" and len(disks) == 1
-        words = [uml.setting("OVERLAYROOT_QEMU"), "-M", "virt", "-cpu", "cortex-a53", "-m", f"{memory}M"]
-        words += ["-no-reboot", "-display", "none", "-nodefaults", "-bios", self.firmware, "-serial", "stdio"]
-        words += ["-chardev", f"file,id=serial,path=/proc/self/fd/{serial},append=on"]
-        words += ["-serial", "chardev:serial"]
+        words = [*self.bare(serial, memory), "-bios", self.firmware]
         words += ["-drive", f"if=none,id=card,format=raw,file={disks[0]},cache=directsync"]
         # The firmware with EFI connects only what it may boot from.
         serial_number = ",serial=card" if "nvme" in self.disk else ""

@@ -46,6 +46,13 @@ class Machine(uml.Machine):
         """None: what User-Mode Linux needs is not for QEMU."""
         return {}
 
+    def bare(self, serial: int, memory: int) -> list[str | pathlib.Path]:
+        """The emulator without a disk and anything to start; the serial line is ttyAMA1."""
+        words = [uml.setting("OVERLAYROOT_QEMU"), "-M", "virt", "-cpu", "cortex-a53", "-m", f"{memory}M"]
+        words += ["-no-reboot", "-display", "none", "-nodefaults", "-serial", "stdio"]
+        words += ["-chardev", f"file,id=serial,path=/proc/self/fd/{serial},append=on"]
+        return [*words, "-serial", "chardev:serial"]
+
     def command(
         self,
         initrd: pathlib.Path | None,
@@ -55,13 +62,9 @@ class Machine(uml.Machine):
         script: pathlib.Path | None,
         memory: int,
     ) -> list[str | pathlib.Path]:
-        """The emulator and its options; see `uml.Machine.start`. The serial line is ttyAMA1."""
+        """The emulator and its options; see `uml.Machine.start`."""
         (kernel,) = (uml.setting("OVERLAYROOT_LINUX") / "boot").glob("vmlinuz-*")
-        words = [uml.setting("OVERLAYROOT_QEMU"), "-M", "virt", "-cpu", "cortex-a53", "-m", f"{memory}M"]
-        words += ["-no-reboot", "-display", "none", "-nodefaults", "-kernel", kernel, "-serial", "stdio"]
-        words += ["-chardev", f"file,id=serial,path=/proc/self/fd/{serial},append=on"]
-        words += ["-serial", "chardev:serial"]
-        words += self.options
+        words = [*self.bare(serial, memory), "-kernel", kernel, *self.options]
         if initrd:
             words += ["-initrd", initrd]
         for number, name in enumerate([*disks, f"r:{script}"] if script else disks):
