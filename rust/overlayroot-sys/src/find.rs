@@ -255,8 +255,10 @@ fn ranked(sys: &mut impl System, found: Vec<Block>, remedy: &mut &str) -> Vec<Bl
     let blocks = blocks(sys);
     let (mut first, mut disks, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for block in found {
-        let member =
-            node(sys, &block).is_ok_and(|device| container(sys, &device, &block).is_some());
+        let member = node(sys, &block).is_ok_and(|device| {
+            let superblock = superblock::probe(&mut BlockReader::new(sys, &device));
+            container(sys, &device, &block, superblock.as_ref()).is_some()
+        });
         let holds = || blocks.iter().any(|b| is_partition(&b.name, &block.name));
         if member {
             members.push(block);
@@ -274,14 +276,24 @@ fn ranked(sys: &mut impl System, found: Vec<Block>, remedy: &mut &str) -> Vec<Bl
     first
 }
 
-/// What the device is a member of.
-pub fn container(sys: &mut impl System, device: &str, block: &Block) -> Option<&'static str> {
-    let sectors = size(sys, device, block) >> 9;
-    superblock::container(&mut BlockReader::new(sys, device), sectors)
+/// What a device with this superblock is a member of. A file system that ends where its device does leaves no room for
+/// metadata of something else there: then nobody looks for any.
+pub fn container(
+    sys: &mut impl System,
+    device: &str,
+    block: &Block,
+    superblock: Option<&Superblock>,
+) -> Option<&'static str> {
+    let bytes = size(sys, device, block);
+    let used = superblock.and_then(|s| s.size).unwrap_or(0);
+    if matches!(bytes.checked_sub(used), Some(0..=511)) {
+        return None;
+    }
+    superblock::container(&mut BlockReader::new(sys, device), bytes >> 9)
 }
 
 /// Size of a device, bytes; rounded down to KiB where it does not say.
-pub fn size(sys: &mut impl System, device: &str, block: &Block) -> u64 {
+fn size(sys: &mut impl System, device: &str, block: &Block) -> u64 {
     let said = sys.block_size(device);
     said.unwrap_or(block.kib.saturating_mul(1024))
 }

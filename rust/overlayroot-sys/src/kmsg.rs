@@ -48,7 +48,7 @@ impl KmsgLog {
     fn write(&self, level: Level, text: &str) {
         let descriptor = self.descriptor.load(Ordering::Relaxed);
         let console_level = self.console_level.load(Ordering::Relaxed);
-        if descriptor < 0 {
+        if descriptor < 0 || !is_heard(level) {
             return;
         }
         // SAFETY: `start` has opened it, and nothing closes it.
@@ -103,7 +103,7 @@ fn split(text: &str) -> (&str, &str) {
 }
 
 /// Whether lines of this level are written at all. Those of `Debug` only where the console shows them (`debug`): each costs
-/// as much as a mount, and the report has what they say.
+/// as much as moving a mount, and the report has what they say.
 fn is_heard(level: Level) -> bool {
     level != Level::Debug || LOG.console_level.load(Ordering::Relaxed) > 7
 }
@@ -117,6 +117,7 @@ pub fn note(level: Level, line: &str) {
 /// Logs a template, filled in.
 #[inline(never)]
 pub fn note_filled(level: Level, template: &str, values: &[&str]) {
+    // Otherwise not even made.
     if is_heard(level) {
         note(level, &fill(template, values));
     }

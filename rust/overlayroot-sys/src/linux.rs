@@ -5,7 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_void, CStr};
 use core::mem::MaybeUninit;
 
 use overlayroot::device::decode_number;
@@ -454,35 +454,40 @@ fn free(dir: &OwnedFd, device: u64, depth: u32) {
     const ENTRY: usize = 280;
     let mut buffer = [MaybeUninit::uninit(); ROOM];
     let mut entries = RawDir::new(dir, &mut buffer);
+    // Bytes of the buffer that were used.
     let mut filled = 0;
-    // When another entry would have had room there is none.
-    while filled == 0 || !entries.is_buffer_empty() || filled > ROOM - ENTRY {
-        if entries.is_buffer_empty() {
-            filled = 0;
-        }
-        let Some(Ok(entry)) = entries.next() else {
-            return;
-        };
+    while let Some(Ok(entry)) = entries.next() {
         let name = entry.file_name();
         filled += (name.to_bytes().len() + 20).next_multiple_of(8);
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            let is_dir = entry.file_type() == FileType::Directory;
+            delete(dir, name, is_dir, device, depth);
         }
-        if entry.file_type() != FileType::Directory {
-            let _ = unlinkat(dir, name, AtFlags::empty());
-            continue;
-        }
-        // Most are empty.
-        if unlinkat(dir, name, AtFlags::REMOVEDIR) != Err(io::Errno::NOTEMPTY) || depth > 32 {
-            continue;
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if let Ok(sub) = openat(dir, name, flags, Mode::empty()) {
-            // Not what is mounted there.
-            if stat(sub.as_raw_fd(), NO_PATH).is_ok_and(|found| found.device == device) {
-                free(&sub, device, depth + 1);
-                let _ = unlinkat(dir, name, AtFlags::REMOVEDIR);
+        if entries.is_buffer_empty() {
+            if filled <= ROOM - ENTRY {
+                return; // another entry would have had room: there is none
             }
+            filled = 0;
+        }
+    }
+}
+
+/// Deletes one entry, with what is in it.
+fn delete(dir: &OwnedFd, name: &CStr, is_dir: bool, device: u64, depth: u32) {
+    if !is_dir {
+        let _ = unlinkat(dir, name, AtFlags::empty());
+        return;
+    }
+    // Most are empty.
+    if unlinkat(dir, name, AtFlags::REMOVEDIR) != Err(io::Errno::NOTEMPTY) || depth > 32 {
+        return;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(sub) = openat(dir, name, flags, Mode::empty()) {
+        // Not what is mounted there.
+        if stat(sub.as_raw_fd(), NO_PATH).is_ok_and(|found| found.device == device) {
+            free(&sub, device, depth + 1);
+            let _ = unlinkat(dir, name, AtFlags::REMOVEDIR);
         }
     }
 }

@@ -12,7 +12,7 @@ use overlayroot::superblock::{self, State};
 use overlayroot::text::lossy;
 use overlayroot::verity::Tree;
 
-use crate::find::{container, find_root, node, size, BlockReader};
+use crate::find::{container, find_root, node, BlockReader};
 use crate::system::{Result, System};
 
 /// What was seen, and why the root is missing if it is.
@@ -108,12 +108,7 @@ fn look_at(
     if let Some(warning) = superblock.as_ref().and_then(|s| s.warning) {
         push_text!(warnings, "{}: {}", device, warning);
     }
-    // What belongs to a file system up to the end of the device has no room for metadata of something else there.
-    let used = superblock.as_ref().and_then(|s| s.size).unwrap_or(0);
-    let container = match size(sys, &device, block).checked_sub(used) {
-        Some(0..=511) => None,
-        _ => container(sys, &device, block),
-    };
+    let container = container(sys, &device, block, superblock.as_ref());
     let (fstype, uuid, label, state) = match superblock {
         Some(s) => (Some(s.fstype.name()), s.uuid, s.label, s.state),
         None => (None, None, None, State::Unknown),

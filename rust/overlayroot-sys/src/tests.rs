@@ -288,6 +288,19 @@ fn a_file_system_that_fills_its_device_leaves_no_room_for_metadata_of_an_array()
     }
 }
 
+/// Where several match, the same counts as for one alone.
+#[test]
+fn a_twin_that_fills_its_device_is_no_member() {
+    let mut fake = Fake::board("root=LABEL=ROOT");
+    let mut other = fake.root().clone();
+    make_member(fake.root());
+    fake.root().data[1024 + 4..1024 + 8].copy_from_slice(&128u32.to_le_bytes());
+    (other.name, other.numbers) = ("sda2".into(), (8, 2));
+    fake.disks.push(other);
+    let root = boot(&mut fake).root.unwrap();
+    assert_eq!((&*root.device, root.container), ("/dev/mmcblk0p2", None));
+}
+
 /// The backup of a GPT is at the end, and both are found by the size of a sector.
 #[test]
 fn disks_with_large_sectors() {
